@@ -1,0 +1,1 @@
+//! Every bound and its reason.

@@ -1,0 +1,1 @@
+//! Tests that need more than one room: tidiness, live peers, whole servers.
