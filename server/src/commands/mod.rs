@@ -1,1 +1,34 @@
-//! commands
+//! The command table: one file a family, each with its rows, handlers and tests.
+//!
+//! A handler knows keys, values and replies. It never knows sockets, shards, the log or replication: the
+//! row says where it runs, and routing, locks, permissions and documentation derive from the row.
+
+mod args;
+mod client;
+mod core;
+mod ctx;
+mod lookup;
+mod outbox;
+mod row;
+mod slowlog;
+mod stats;
+mod steps;
+mod watch;
+
+pub use args::Args;
+pub use client::{Client, ClientFlags, ReplyMode};
+pub use core::{Core, NodeFacts};
+pub use ctx::{Ctx, Data};
+pub use lookup::{Table, table};
+pub use outbox::{Mark, Outbox};
+pub use row::{
+    Access, Categories, Command, Control, Flags, Group, Handler, KeyFlags, KeyRef, KeySpec, Lock, Merge, Run,
+    Walk,
+};
+pub use slowlog::{Slowlog, SlowlogEntry};
+pub use stats::{CommandStats, CoreStats};
+pub use steps::{Carry, Next, Visit};
+pub use watch::WatchTable;
+
+/// Every family of commands. Adding a family is one line here.
+pub const FAMILIES: &[&[Command]] = &[];

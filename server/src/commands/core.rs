@@ -1,0 +1,53 @@
+//! What commands know of the core they run on: settings, connections, statistics.
+
+use slab::Slab;
+
+use super::{Client, CommandStats, CoreStats, Slowlog};
+use crate::config::Settings;
+
+/// Facts of the process that do not change after start, or that node/ refreshes a few times a second.
+#[derive(Clone, Debug, Default)]
+pub struct NodeFacts {
+    /// 40 hexadecimal digits, new at every start.
+    pub run_id: String,
+    pub process_id: u32,
+    pub tcp_port: u16,
+    pub config_file: String,
+    pub executable: String,
+    pub os: String,
+    pub shards: usize,
+    /// Unix µs.
+    pub started: i64,
+    pub rss_bytes: u64,
+    pub peak_rss_bytes: u64,
+    pub total_system_memory: u64,
+    /// CPU seconds of the process.
+    pub cpu_user: f64,
+    pub cpu_system: f64,
+    /// Connections of all cores.
+    pub connected_clients: u64,
+    /// `used_memory` of all shards as last published by each, bytes.
+    pub used_memory: u64,
+}
+
+/// One core's side of the commands: everything but the keyspace.
+pub struct Core {
+    /// Which core this is, 0 to `node.shards - 1`.
+    pub index: usize,
+    pub settings: Settings,
+    pub node: NodeFacts,
+    pub clients: Slab<Client>,
+    /// Session keys of clients that CLIENT KILL or a limit condemned in this turn.
+    pub doomed: Vec<usize>,
+    /// By row number (`Table::number`).
+    pub command_stats: Vec<CommandStats>,
+    pub stats: CoreStats,
+    pub slowlog: Slowlog,
+    /// Unix time of this turn: ms, and µs for TIME.
+    pub now: i64,
+    pub now_us: i64,
+    /// DEBUG SLEEP: how long the loop is to block this core, µs.
+    pub sleep_us: u64,
+    /// Set when settings changed: the loop applies what lives outside (log level, spin, shares).
+    pub settings_changed: bool,
+}

@@ -1,0 +1,226 @@
+//! What a handler works on: its shard's data, the clock of this turn, and the reply it writes.
+
+use super::{Args, Outbox, WatchTable};
+use crate::keyspace::{Access, Encode, Entry, Key, Keyspace, Value, ValueRef};
+use crate::resp::{Refusal, Reply};
+
+/// All that a shard holds and commands work on.
+pub struct Data {
+    pub keyspace: Keyspace,
+    pub outbox: Outbox,
+    pub watches: WatchTable,
+    pub hits: u64,
+    pub misses: u64,
+    /// Keys removed because their time was up, lazily or actively.
+    pub expired: u64,
+    /// Whether active expiry runs (DEBUG SET-ACTIVE-EXPIRE).
+    pub active_expire: bool,
+    /// How lookups mark entries as used: the policy of `maxmemory-policy`.
+    pub access: Access,
+    /// State of the generator behind `Ctx::random`, seeded at start.
+    pub random: u64,
+}
+
+impl Data {
+    pub fn new(keyspace: Keyspace, seed: u64) -> Self {
+        Data {
+            keyspace,
+            outbox: Outbox::default(),
+            watches: WatchTable::default(),
+            hits: 0,
+            misses: 0,
+            expired: 0,
+            active_expire: true,
+            access: Access::default(),
+            random: seed | 1,
+        }
+    }
+
+    /// xorshift64*: fast, and good enough for RANDOMKEY and LFU counters, which need no secrecy.
+    pub fn next_random(&mut self) -> u64 {
+        self.random ^= self.random >> 12;
+        self.random ^= self.random << 25;
+        self.random ^= self.random >> 27;
+        self.random.wrapping_mul(0x2545_F491_4F6C_DD1D)
+    }
+}
+
+pub struct Ctx<'a> {
+    pub data: &'a mut Data,
+    pub db: usize,
+    /// Unix time in milliseconds, the same for all commands of a turn.
+    pub now: i64,
+    pub reply: Reply<'a>,
+    /// CLIENT NO-TOUCH: lookups leave LRU and LFU bits alone.
+    pub no_touch: bool,
+}
+
+impl<'a> Ctx<'a> {
+    /// Removes `key` if its time is up. Every lookup comes through here first.
+    #[inline]
+    fn expire_if_due(&mut self, key: &Key) {
+        if self.data.keyspace.is_due(self.db, key, self.now) {
+            self.expire(key);
+        }
+    }
+
+    #[cold]
+    fn expire(&mut self, key: &Key) {
+        self.data.keyspace.remove(self.db, key);
+        self.data.watches.touch(self.db, key);
+        self.data.expired += 1;
+        self.effect(&[b"DEL", key.bytes]);
+    }
+
+    /// The entry, for a command that reads it: counts a hit or a miss and marks the entry as used.
+    #[inline]
+    pub fn read(&mut self, key: &Key) -> Option<Entry<'_>> {
+        self.expire_if_due(key);
+        let access = if self.no_touch { None } else { Some(&self.data.access) };
+        let entry = self.data.keyspace.find(self.db, key, access);
+        if entry.is_some() {
+            self.data.hits += 1;
+        } else {
+            self.data.misses += 1;
+        }
+        entry
+    }
+
+    /// As `read`, without marking the entry as used (TTL, TYPE, EXISTS).
+    pub fn read_no_touch(&mut self, key: &Key) -> Option<Entry<'_>> {
+        self.expire_if_due(key);
+        let entry = self.data.keyspace.get(self.db, key);
+        if entry.is_some() {
+            self.data.hits += 1;
+        } else {
+            self.data.misses += 1;
+        }
+        entry
+    }
+
+    /// The entry, unmarked and uncounted (OBJECT, DEBUG).
+    pub fn peek(&mut self, key: &Key) -> Option<Entry<'_>> {
+        self.expire_if_due(key);
+        self.data.keyspace.get(self.db, key)
+    }
+
+    /// The entry, for a command that is going to write it: marks it as used, counts nothing.
+    #[inline]
+    pub fn lookup(&mut self, key: &Key) -> Option<Entry<'_>> {
+        self.expire_if_due(key);
+        let access = if self.no_touch { None } else { Some(&self.data.access) };
+        self.data.keyspace.find(self.db, key, access)
+    }
+
+    /// The string at `key` for reading; another type is refused.
+    #[inline]
+    pub fn read_string(&mut self, key: &Key) -> Result<Option<ValueRef<'_>>, Refusal> {
+        self.read(key).map(string_of).transpose()
+    }
+
+    /// The string at `key` for a command that is going to write it.
+    pub fn lookup_string(&mut self, key: &Key) -> Result<Option<ValueRef<'_>>, Refusal> {
+        self.lookup(key).map(string_of).transpose()
+    }
+
+    /// Time of expiry of an existing key, in Unix ms.
+    pub fn expire_of(&self, key: &Key) -> Option<i64> {
+        self.data.keyspace.get(self.db, key).and_then(|entry| entry.expire())
+    }
+
+    /// Stores bytes as a string value, integers as integers; `expire` in Unix ms replaces any earlier one.
+    #[inline]
+    pub fn put_str(&mut self, key: &Key, bytes: &[u8], encode: Encode, expire: Option<i64>) {
+        self.data.keyspace.put_str(self.db, key, bytes, encode, expire);
+        self.data.watches.touch(self.db, key);
+    }
+
+    pub fn put_int(&mut self, key: &Key, value: i64, expire: Option<i64>) {
+        self.data.keyspace.put_int(self.db, key, value, expire);
+        self.data.watches.touch(self.db, key);
+    }
+
+    pub fn put(&mut self, key: &Key, value: Value, expire: Option<i64>) {
+        self.data.keyspace.put(self.db, key, value, expire);
+        self.data.watches.touch(self.db, key);
+    }
+
+    /// Changes a string in place; its encoding is then raw. False if the key does not exist.
+    pub fn edit(&mut self, key: &Key, change: impl FnOnce(&mut Vec<u8>)) -> bool {
+        let edited = self.data.keyspace.edit(self.db, key, change);
+        self.data.watches.touch(self.db, key);
+        edited
+    }
+
+    /// Sets or clears the expiry; false if the key does not exist.
+    pub fn set_expire(&mut self, key: &Key, expire: Option<i64>) -> bool {
+        let found = self.data.keyspace.set_expire(self.db, key, expire);
+        if found {
+            self.data.watches.touch(self.db, key);
+        }
+        found
+    }
+
+    /// Removes a key that is not past its time; true if there was one.
+    pub fn remove(&mut self, key: &Key) -> bool {
+        self.expire_if_due(key);
+        let removed = self.data.keyspace.remove(self.db, key);
+        if removed {
+            self.data.watches.touch(self.db, key);
+        }
+        removed
+    }
+
+    /// Removes a key and hands out its value and expiry.
+    pub fn take(&mut self, key: &Key) -> Option<(Value, Option<i64>)> {
+        self.expire_if_due(key);
+        let taken = self.data.keyspace.take(self.db, key);
+        if taken.is_some() {
+            self.data.watches.touch(self.db, key);
+        }
+        taken
+    }
+
+    /// Emits what the command changed, in deterministic form.
+    #[inline]
+    pub fn effect(&mut self, argv: &[&[u8]]) {
+        if self.data.outbox.is_open() {
+            self.data.outbox.push(self.db, argv.len(), argv.iter().copied());
+        }
+    }
+
+    /// Emits the command as it came: it is deterministic already.
+    #[inline]
+    pub fn effect_as_is(&mut self, args: &Args) {
+        if self.data.outbox.is_open() {
+            self.data.outbox.push(self.db, args.argv().len(), args.argv().iter());
+        }
+    }
+
+    /// Emits `SET key value [PXAT ms]`, the deterministic form of whatever left a string at `key`.
+    pub fn effect_string(&mut self, key: &Key) {
+        if !self.data.outbox.is_open() {
+            return;
+        }
+        let data = &mut *self.data;
+        let Some(entry) = data.keyspace.get(self.db, key) else { return };
+        let (mut digits, mut stamp) = (itoa::Buffer::new(), itoa::Buffer::new());
+        let ValueRef::Int(_) | ValueRef::Str(_) = entry.value();
+        let value = entry.value();
+        let value = value.to_bytes(&mut digits);
+        let set: [&[u8]; 3] = [b"SET", key.bytes, value];
+        match entry.expire() {
+            None => data.outbox.push(self.db, 3, set.into_iter()),
+            Some(at) => {
+                let expiry: [&[u8]; 2] = [b"PXAT", stamp.format(at).as_bytes()];
+                data.outbox.push(self.db, 5, set.into_iter().chain(expiry));
+            }
+        }
+    }
+}
+
+#[inline]
+fn string_of(entry: Entry<'_>) -> Result<ValueRef<'_>, Refusal> {
+    // The one place that will refuse other types: strings are the only kind of value so far.
+    Ok(entry.into_value())
+}
