@@ -7,6 +7,7 @@ mod args;
 mod client;
 mod core;
 mod ctx;
+mod execute;
 mod lookup;
 mod outbox;
 mod row;
@@ -19,6 +20,7 @@ pub use args::Args;
 pub use client::{Client, ClientFlags, ReplyMode};
 pub use core::{Core, NodeFacts};
 pub use ctx::{Ctx, Data};
+pub use execute::execute_local;
 pub use lookup::{Table, table};
 pub use outbox::{Mark, Outbox};
 pub use row::{

@@ -135,7 +135,8 @@ pub enum Merge {
     Sum,
     /// Each part answers an array with one element per key it was given; the reply has them in key order.
     PerKey,
-    Custom(fn(parts: &[&[u8]], args: &mut Args, reply: &mut Reply) -> Result<(), Refusal>),
+    /// `core` is the one that coordinates: its settings and facts.
+    Custom(fn(parts: &[&[u8]], core: &Core, args: &mut Args, reply: &mut Reply) -> Result<(), Refusal>),
 }
 
 /// Runs on the shard that owns the command's keys.
