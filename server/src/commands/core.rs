@@ -43,6 +43,11 @@ pub struct Core {
     pub command_stats: Vec<CommandStats>,
     pub stats: CoreStats,
     pub slowlog: Slowlog,
+    /// A monotonic clock, ns, and what it said last: a command's time runs from one reading to the next.
+    pub ticks: fn() -> u64,
+    pub last_tick: u64,
+    /// Whether used memory is over `maxmemory`, as known at the start of this turn.
+    pub out_of_memory: bool,
     /// Unix time of this turn: ms, and µs for TIME.
     pub now: i64,
     pub now_us: i64,
@@ -50,4 +55,26 @@ pub struct Core {
     pub sleep_us: u64,
     /// Set when settings changed: the loop applies what lives outside (log level, spin, shares).
     pub settings_changed: bool,
+}
+
+impl Core {
+    /// Whether a command that took this long belongs into the slow log.
+    #[inline]
+    pub fn is_slow(&self, nanos: u64) -> bool {
+        let threshold = self.settings.slowlog_log_slower_than;
+        threshold >= 0 && nanos / 1000 >= threshold as u64
+    }
+
+    /// Counts an error reply by its first word.
+    pub fn count_error(&mut self, line: &str) {
+        /// Distinct first words kept; beyond it a client could fill memory with made-up ones.
+        const MAX_ERROR_KINDS: usize = 128;
+        self.stats.error_replies += 1;
+        let word = line.split(' ').next().unwrap_or_default();
+        if let Some(count) = self.stats.errors.get_mut(word) {
+            *count += 1;
+        } else if self.stats.errors.len() < MAX_ERROR_KINDS {
+            self.stats.errors.insert(word.to_owned(), 1);
+        }
+    }
 }

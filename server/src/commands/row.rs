@@ -240,6 +240,12 @@ impl Command {
         self.flags.contains(Flags::WRITE)
     }
 
+    /// Words that name the command: 2 for a subcommand.
+    #[inline]
+    pub const fn words(&self) -> usize {
+        if self.name.len() == self.full_name.len() { 1 } else { 2 }
+    }
+
     /// Whether `argc` arguments, the name(s) included, are acceptable.
     #[inline]
     pub fn accepts(&self, argc: usize) -> bool {
