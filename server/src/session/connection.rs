@@ -1,0 +1,259 @@
+//! One connection's buffers: unparsed input, ordered replies, and what it waits for.
+
+use std::collections::VecDeque;
+
+use bytes::BytesMut;
+
+use crate::limits;
+use crate::resp::Parser;
+use crate::transaction::{Coordinator, Queued, Watched};
+
+/// Commands between MULTI and EXEC.
+#[derive(Debug, Default)]
+pub struct Multi {
+    pub queued: Vec<Queued>,
+    pub bytes: usize,
+}
+
+/// A reply that cannot leave yet, or that has yet to come.
+#[derive(Clone, Copy, Debug)]
+enum Slot {
+    Waiting {
+        /// CLIENT REPLY is off: drop the reply when it comes.
+        discard: bool,
+    },
+    /// A range of the stash.
+    Ready { start: usize, end: usize },
+}
+
+/// Replies in the order of their commands, although some come late from other cores.
+#[derive(Debug, Default)]
+pub struct Replies {
+    /// Replies that may leave.
+    out: Vec<u8>,
+    /// Slots of commands whose replies may not leave yet, oldest first; empty in the common case.
+    slots: VecDeque<Slot>,
+    /// Number of the oldest slot.
+    first: u64,
+    /// Replies behind a missing one; emptied with the last slot.
+    stash: Vec<u8>,
+    /// Bytes handed to the network and not yet reported as sent.
+    in_flight: usize,
+}
+
+impl Replies {
+    /// Where the next local reply is written, and how long that buffer is now: `written` closes it.
+    #[inline]
+    pub fn begin(&mut self) -> (&mut Vec<u8>, usize) {
+        let buffer = if self.slots.is_empty() { &mut self.out } else { &mut self.stash };
+        let start = buffer.len();
+        (buffer, start)
+    }
+
+    /// A local reply that began at `start` is complete; `discard` drops it.
+    #[inline]
+    pub fn written(&mut self, start: usize, discard: bool) {
+        if self.slots.is_empty() {
+            if discard {
+                self.out.truncate(start);
+            }
+        } else {
+            if discard {
+                self.stash.truncate(start);
+            }
+            self.slots.push_back(Slot::Ready { start, end: self.stash.len() });
+        }
+    }
+
+    /// Reserves the place of a reply that will come from elsewhere; returns its number.
+    pub fn reserve(&mut self, discard: bool) -> u64 {
+        self.slots.push_back(Slot::Waiting { discard });
+        self.first + self.slots.len() as u64 - 1
+    }
+
+    /// The reply number `reply` has come.
+    pub fn fill(&mut self, reply: u64, bytes: &[u8]) {
+        let index = (reply - self.first) as usize;
+        let Slot::Waiting { discard } = self.slots[index] else {
+            unreachable!("a reply comes once");
+        };
+        let bytes = if discard { &[] } else { bytes };
+        if index == 0 {
+            self.out.extend_from_slice(bytes);
+            self.pop();
+            self.settle();
+        } else {
+            let start = self.stash.len();
+            self.stash.extend_from_slice(bytes);
+            self.slots[index] = Slot::Ready { start, end: self.stash.len() };
+        }
+    }
+
+    fn pop(&mut self) {
+        self.slots.pop_front();
+        self.first += 1;
+    }
+
+    /// Lets go all replies that no longer wait for an earlier one.
+    fn settle(&mut self) {
+        while let Some(&Slot::Ready { start, end }) = self.slots.front() {
+            self.out.extend_from_slice(&self.stash[start..end]);
+            self.pop();
+        }
+        if self.slots.is_empty() {
+            self.stash.clear();
+            if self.stash.capacity() > limits::KEEP_BUFFER {
+                self.stash = Vec::new();
+            }
+        }
+    }
+
+    /// Replies that have yet to come or wait behind one that has.
+    #[inline]
+    pub fn outstanding(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Bytes that wait to be sent or are on their way.
+    #[inline]
+    pub fn unsent(&self) -> usize {
+        self.out.len() + self.in_flight
+    }
+
+    /// All bytes this connection pins for replies.
+    pub fn memory(&self) -> usize {
+        self.out.capacity() + self.stash.capacity() + self.in_flight
+    }
+
+    /// What may be sent now, one buffer at a time: `spare` takes the place of the buffer handed out.
+    pub fn take(&mut self, spare: &mut Vec<Vec<u8>>) -> Option<Vec<u8>> {
+        if self.in_flight > 0 || self.out.is_empty() {
+            return None;
+        }
+        self.in_flight = self.out.len();
+        Some(std::mem::replace(&mut self.out, spare.pop().unwrap_or_default()))
+    }
+
+    /// The buffer taken before has been sent, or never will be.
+    pub fn sent(&mut self, mut buffer: Vec<u8>, spare: &mut Vec<Vec<u8>>) {
+        self.in_flight = 0;
+        buffer.clear();
+        keep(buffer, spare);
+        if self.out.is_empty() {
+            // An idle connection holds no buffer.
+            keep(std::mem::take(&mut self.out), spare);
+        }
+    }
+
+    pub fn is_done(&self) -> bool {
+        self.slots.is_empty() && self.unsent() == 0
+    }
+}
+
+/// Buffers a core keeps for replies: enough for the sends of a busy turn.
+const SPARE_BUFFERS: usize = 256;
+
+fn keep(buffer: Vec<u8>, spare: &mut Vec<Vec<u8>>) {
+    let worth_it = buffer.capacity() > 0 && buffer.capacity() <= limits::KEEP_BUFFER;
+    if worth_it && spare.len() < SPARE_BUFFERS {
+        spare.push(buffer);
+    }
+}
+
+/// One connection.
+pub struct Session {
+    /// Unique among the sessions of this core; its low half is the session's key.
+    pub id: u64,
+    pub parser: Parser,
+    /// Bytes received and not yet consumed: half a command, or what waits behind a stall.
+    pub input: BytesMut,
+    pub replies: Replies,
+    /// The one transaction a session may have under way; nothing of its pipeline runs meanwhile.
+    pub transaction: Option<Box<Coordinator>>,
+    /// Reply slot of the transaction under way, and whether it is an EXEC.
+    pub awaited: (u64, bool),
+    pub multi: Option<Box<Multi>>,
+    pub watched: Vec<Watched>,
+    /// In the list of sessions with something to send.
+    pub dirty: bool,
+    /// The network has been told to stop reading.
+    pub paused: bool,
+    /// The client will send nothing more.
+    pub half_closed: bool,
+    /// Unix ms since when unsent output is over its soft limit; 0: it is not.
+    pub over_soft_limit_since: i64,
+    /// Unix ms when output last made progress.
+    pub output_progress: i64,
+}
+
+impl Session {
+    pub fn new(id: u64, now: i64) -> Self {
+        Session {
+            id,
+            parser: Parser::default(),
+            input: BytesMut::new(),
+            replies: Replies::default(),
+            transaction: None,
+            awaited: (0, false),
+            multi: None,
+            watched: Vec::new(),
+            dirty: false,
+            paused: false,
+            half_closed: false,
+            over_soft_limit_since: 0,
+            output_progress: now,
+        }
+    }
+
+    /// Whether commands must wait: for a transaction, for replies of other cores, for the client to read.
+    #[inline]
+    pub fn is_stalled(&self) -> bool {
+        self.transaction.is_some()
+            || self.replies.outstanding() >= limits::OUTSTANDING_REPLIES
+            || self.replies.unsent() >= limits::OUTPUT_PAUSE
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn local(replies: &mut Replies, bytes: &[u8]) {
+        let (buffer, start) = replies.begin();
+        buffer.extend_from_slice(bytes);
+        replies.written(start, false);
+    }
+
+    #[test]
+    fn replies_leave_in_the_order_of_their_commands() {
+        let mut replies = Replies::default();
+        local(&mut replies, b"1");
+        let two = replies.reserve(false);
+        local(&mut replies, b"3");
+        let four = replies.reserve(false);
+        let five = replies.reserve(true);
+        local(&mut replies, b"6");
+        assert_eq!(replies.out, b"1");
+        replies.fill(four, b"4");
+        assert_eq!(replies.out, b"1");
+        replies.fill(two, b"2");
+        assert_eq!(replies.out, b"1234");
+        assert_eq!(replies.outstanding(), 2);
+        replies.fill(five, b"5");
+        assert_eq!(replies.out, b"12346", "a discarded reply leaves nothing");
+        assert!(replies.stash.is_empty());
+    }
+
+    #[test]
+    fn one_buffer_is_in_flight_at_a_time() {
+        let mut replies = Replies::default();
+        let mut spare = Vec::new();
+        local(&mut replies, b"one");
+        let buffer = replies.take(&mut spare).expect("there is something to send");
+        local(&mut replies, b"two");
+        assert_eq!(replies.take(&mut spare), None);
+        assert_eq!(replies.unsent(), 6);
+        replies.sent(buffer, &mut spare);
+        assert_eq!(replies.take(&mut spare).as_deref(), Some(&b"two"[..]));
+    }
+}
