@@ -3,7 +3,20 @@
 //! Knows the protocol only: no command, no key, no socket.
 
 mod argv;
+mod dtoa;
+mod elements;
+mod glob;
+mod inline;
+pub mod long_double;
+mod number;
+mod parse;
 mod refusal;
+mod reply;
 
 pub use argv::{Argv, OwnedArgv, Span};
+pub use elements::{element_len, elements};
+pub use glob::glob_match;
+pub use number::{format_f64, parse_f64, parse_i64};
+pub use parse::{Commands, Frame, ParseLimits, Parser, ProtocolError};
 pub use refusal::Refusal;
+pub use reply::{Mark, Reply};
