@@ -28,6 +28,10 @@ pub const OUTSTANDING_REPLIES: usize = 4096;
 /// client has read some. A client that never reads therefore pins at most this much plus one reply.
 pub const OUTPUT_PAUSE: usize = 1 << 20;
 
+/// Unconsumed input at which a stalled session is not read any further: one receive buffer more than
+/// a pipeline usually fills, so that stalls of a hop's length never stop the network.
+pub const PAUSE_INPUT: usize = 64 * 1024;
+
 /// A session whose output is paused and that takes not one byte for this long is disconnected (ms).
 pub const OUTPUT_STALLED_MS: i64 = 60_000;
 
@@ -44,6 +48,13 @@ pub const INLINE_VALUE: usize = 1024;
 
 /// Bytes of a big value given back to the allocator per slice of background freeing.
 pub const REAP_SLICE: usize = 1 << 20;
+
+/// Entries examined per slice of active expiry: about 50 µs when all of them go.
+pub const EXPIRE_SLICE: usize = 256;
+
+/// Sessions looked after in one sweep, and sweeps per second.
+pub const SESSION_SWEEP: usize = 1024;
+pub const SESSION_SWEEPS_PER_SECOND: u64 = 10;
 
 /// Largest string value, `proto-max-bulk-len`'s default, as in the reference server.
 pub const MAX_BULK: u64 = 512 * 1024 * 1024;

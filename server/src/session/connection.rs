@@ -71,6 +71,11 @@ impl Replies {
         self.first + self.slots.len() as u64 - 1
     }
 
+    /// Takes back the last reservation: the reply is written here after all.
+    pub fn unreserve(&mut self) {
+        self.slots.pop_back();
+    }
+
     /// The reply number `reply` has come.
     pub fn fill(&mut self, reply: u64, bytes: &[u8]) {
         let index = (reply - self.first) as usize;

@@ -4,7 +4,7 @@ use super::Batch;
 use crate::commands::{Carry, Ctx};
 use crate::keyspace::Key;
 use crate::resp::{OwnedArgv, Refusal};
-use crate::shard::LockSet;
+use crate::shard::{Call, LockSet};
 
 /// One attempt of one session's transaction. Answers to an earlier attempt are recognised and dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -154,14 +154,16 @@ impl Post {
         self.queues[to].push(message);
     }
 
-    /// The batch that commands for core `to` are packed into.
+    /// Packs a command into the batch for core `to`; its reply fills slot `reply` of `session`.
     #[inline]
-    pub fn batch(&mut self, to: usize) -> &mut Batch {
-        if self.open[to].is_none() {
-            let batch = self.spare.pop().unwrap_or_default();
-            self.open[to] = Some(batch);
+    pub fn pack(&mut self, to: usize, session: u64, reply: u64, call: &Call) {
+        let bytes = call.argv.iter().map(<[u8]>::len).sum();
+        if self.open[to].as_ref().is_some_and(|batch| !batch.has_room(bytes)) {
+            self.close(to);
         }
-        self.open[to].as_mut().expect("just opened")
+        let spare = &mut self.spare;
+        let batch = self.open[to].get_or_insert_with(|| spare.pop().unwrap_or_default());
+        batch.push(session, reply, call);
     }
 
     fn close(&mut self, to: usize) {

@@ -1,0 +1,257 @@
+//! From parsed commands to their homes: looks up rows, hashes and prefetches keys, then runs in order.
+
+use super::machine::Machine;
+use crate::commands::{ClientFlags, Control, Flags, ReplyMode, Run, refusals, table};
+use crate::keyspace::Key;
+use crate::resp::{Argv, Commands, Refusal, Reply};
+use crate::shard::{self, Call, Token, refuse};
+use crate::transaction::{Program, Queued, park_if_locked};
+
+/// What routing found out about one command of a batch.
+#[derive(Clone, Copy)]
+pub struct Route {
+    /// The row, or `NO_ROW` for a command line that names none.
+    row: u16,
+    /// The first key's argument index (0: none), slot and hash.
+    key_index: u32,
+    slot: u16,
+    hash: u64,
+    home: Home,
+}
+
+const NO_ROW: u16 = u16::MAX;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Home {
+    /// This core's shard, or a command without keys.
+    Here,
+    There(usize),
+    /// Keys of several shards.
+    Several,
+}
+
+impl Machine {
+    /// Runs a parsed batch in order. `Some(offset)` if it stopped early: just behind the last command run.
+    pub(super) fn run_commands(&mut self, key: usize, commands: &Commands, buf: &[u8]) -> Option<usize> {
+        let mut routes = std::mem::take(&mut self.routes);
+        routes.clear();
+        let db = self.core.clients[key].db;
+        routes.extend((0..commands.len()).map(|index| self.route(commands.argv(index, buf), db)));
+        let keyspace = &self.shard.data.keyspace;
+        if routes.len() > 1 {
+            let here = |route: &&Route| route.home == Home::Here && route.key_index > 0;
+            let prefetch = |route: &Route| keyspace.prefetch_entry(db, route.slot, route.hash);
+            routes.iter().filter(here).for_each(prefetch);
+        }
+        self.core.last_tick = (self.core.ticks)();
+        let mut stopped = None;
+        for (index, route) in routes.iter().enumerate() {
+            self.run_command(key, commands.argv(index, buf), route);
+            let gone = !self.sessions.contains(key);
+            let last = index + 1 == routes.len();
+            if gone || !last && (self.sessions[key].is_stalled() || self.core.clients[key].is_closing()) {
+                stopped = Some(commands.end(index));
+                break;
+            }
+        }
+        self.routes = routes;
+        if self.sessions.contains(key) && self.sessions[key].replies.unsent() > 0 {
+            self.mark_dirty(key);
+            self.bound_output(key);
+        }
+        stopped
+    }
+
+    #[inline]
+    fn route(&self, argv: Argv, db: usize) -> Route {
+        let none = Route { row: NO_ROW, key_index: 0, slot: 0, hash: 0, home: Home::Here };
+        let sub = (argv.len() > 1).then(|| argv.get(1));
+        let Some(number) = table().resolve(argv.get(0), sub) else { return none };
+        let row = table().row(number);
+        if row.keys.is_empty() || !row.accepts(argv.len()) {
+            return Route { row: number, ..none };
+        }
+        let mut keys = row.key_refs(argv);
+        let Some(first) = keys.next() else { return Route { row: number, ..none } };
+        let key = self.hasher.key(argv.get(first.index));
+        self.shard.data.keyspace.prefetch_bucket(db, key.slot, key.hash);
+        let home = self.ring.home(key.slot);
+        let elsewhere = |index| self.ring.home(crate::keyspace::slot_of(argv.get(index))) != home;
+        let home = if self.ring.shards() > 1 && keys.any(|key| elsewhere(key.index)) {
+            Home::Several
+        } else if home == self.core.index {
+            Home::Here
+        } else {
+            Home::There(home)
+        };
+        Route { row: number, key_index: first.index as u32, slot: key.slot, hash: key.hash, home }
+    }
+
+    fn run_command(&mut self, key: usize, argv: Argv, route: &Route) {
+        let client = &mut self.core.clients[key];
+        client.commands += 1;
+        client.reply_mode = match client.reply_mode {
+            ReplyMode::SkipNext => ReplyMode::Skip,
+            ReplyMode::Skip => ReplyMode::On,
+            mode => mode,
+        };
+        if route.row == NO_ROW {
+            let refusal = refusals::unknown(argv);
+            return self.reject(key, None, &refusal);
+        }
+        let row = table().row(route.row);
+        client.last_command = row.full_name;
+        let in_multi = client.is(ClientFlags::MULTI);
+        if let Err(refusal) = self.admit(key, argv, route) {
+            return self.reject(key, Some(route.row), &refusal);
+        }
+        if in_multi && queues(row.run, row.flags) {
+            return self.queue(key, route.row, argv);
+        }
+        match row.run {
+            Run::OneShard(_) | Run::Split { .. } | Run::Steps(_) => match route.home {
+                Home::Here => self.run_here(key, argv, route),
+                Home::There(home) => self.send_there(key, argv, route, home),
+                Home::Several => self.transact_one(key, argv, route.row),
+            },
+            Run::Session(_) => self.run_session(key, argv, route.row),
+            Run::EveryCore { .. } | Run::Walk(_) => self.transact_one(key, argv, route.row),
+            Run::Control(control) => self.control(key, control, argv, route.row),
+            Run::Container => unreachable!("a container's own row is never resolved"),
+        }
+    }
+
+    /// What must hold before any command runs or is queued.
+    #[inline]
+    fn admit(&self, key: usize, argv: Argv, route: &Route) -> Result<(), Refusal> {
+        let row = table().row(route.row);
+        if !row.accepts(argv.len()) {
+            return Err(Refusal::Arity(row.full_name));
+        }
+        if self.core.must_authenticate(key) && !row.flags.contains(Flags::NO_AUTH) {
+            return Err(Refusal::Text("NOAUTH Authentication required.".into()));
+        }
+        let in_multi = self.core.clients[key].is(ClientFlags::MULTI);
+        if in_multi && row.flags.contains(Flags::NO_MULTI) {
+            return Err(Refusal::err("Command not allowed inside a transaction"));
+        }
+        if self.core.out_of_memory && row.flags.contains(Flags::DENYOOM) {
+            return Err(Refusal::OutOfMemory);
+        }
+        Ok(())
+    }
+
+    /// Refuses a command that never ran; between MULTI and EXEC that spoils the transaction.
+    #[cold]
+    fn reject(&mut self, key: usize, row: Option<u16>, refusal: &Refusal) {
+        let client = &mut self.core.clients[key];
+        if client.is(ClientFlags::MULTI) {
+            client.flags |= ClientFlags::MULTI_ABORTED;
+        }
+        if let Some(row) = row {
+            self.core.command_stats[row as usize].rejected += 1;
+        }
+        let line = refusal.line();
+        self.core.count_error(&line);
+        self.answer(key, |reply| reply.error_line(&line));
+    }
+
+    /// Writes a reply of the session's own making.
+    pub(super) fn answer(&mut self, key: usize, write: impl FnOnce(&mut Reply)) {
+        let client = &self.core.clients[key];
+        let (resp3, silent) = (client.resp3, client.is_silent());
+        let replies = &mut self.sessions[key].replies;
+        let (out, start) = replies.begin();
+        write(&mut Reply::new(out, resp3));
+        replies.written(start, silent);
+    }
+
+    fn call<'a>(&self, key: usize, argv: Argv<'a>, route: &Route) -> Call<'a> {
+        let client = &self.core.clients[key];
+        let index = route.key_index as usize;
+        let routed =
+            (index > 0).then(|| (index, Key { bytes: argv.get(index), hash: route.hash, slot: route.slot }));
+        Call {
+            row: route.row,
+            argv,
+            routed,
+            db: client.db,
+            resp3: client.resp3,
+            no_touch: client.is(ClientFlags::NO_TOUCH),
+        }
+    }
+
+    fn run_here(&mut self, key: usize, argv: Argv, route: &Route) {
+        let call = self.call(key, argv, route);
+        let silent = self.core.clients[key].is_silent();
+        let session = &mut self.sessions[key];
+        if !self.shard.is_unlocked() {
+            // The slot is reserved first because the parked command needs its number.
+            let reply = session.replies.reserve(silent);
+            let token = Token { core: self.core.index, session: session.id, reply };
+            if park_if_locked(&mut self.shard, &call, token) {
+                return;
+            }
+            session.replies.unreserve();
+        }
+        let (out, start) = session.replies.begin();
+        let slow = shard::execute(&mut self.shard, &mut self.core, call, out);
+        session.replies.written(start, silent);
+        if let Some(nanos) = slow {
+            self.log_slow(Some(key), nanos, argv.len(), argv.iter());
+        }
+    }
+
+    fn send_there(&mut self, key: usize, argv: Argv, route: &Route, home: usize) {
+        let call = self.call(key, argv, route);
+        let silent = self.core.clients[key].is_silent();
+        let session = &mut self.sessions[key];
+        let reply = session.replies.reserve(silent);
+        self.post.pack(home, session.id, reply, &call);
+    }
+
+    fn run_session(&mut self, key: usize, argv: Argv, row: u16) {
+        let command = table().row(row);
+        let Run::Session(handler) = command.run else { unreachable!("{} runs elsewhere", command.full_name) };
+        let resp3 = self.core.clients[key].resp3;
+        let mut args = crate::commands::Args::new(argv, command.words(), &self.hasher);
+        let replies = &mut self.sessions[key].replies;
+        let (out, start) = replies.begin();
+        let before = self.core.last_tick;
+        let outcome = handler(&mut self.core, key, &mut args, &mut Reply::new(out, resp3));
+        self.core.last_tick = (self.core.ticks)();
+        let nanos = self.core.last_tick.saturating_sub(before);
+        let tracking = self.core.settings.latency_tracking;
+        self.core.command_stats[row as usize].record(nanos, tracking);
+        self.core.stats.commands_processed += 1;
+        if let Err(refusal) = outcome {
+            out.truncate(start);
+            refuse(&mut self.core, row, &refusal, out);
+        }
+        replies.written(start, self.core.clients[key].is_silent());
+        self.after_session_command(key);
+    }
+
+    fn after_session_command(&mut self, key: usize) {
+        let client = &mut self.core.clients[key];
+        if client.is(ClientFlags::RESET) {
+            client.flags.remove(ClientFlags::RESET | ClientFlags::MULTI | ClientFlags::MULTI_ABORTED);
+            self.sessions[key].multi = None;
+            self.unwatch(key);
+        }
+    }
+
+    fn transact_one(&mut self, key: usize, argv: Argv, row: u16) {
+        let queued = Queued { row, argv: argv.to_owned() };
+        self.transact(key, Program::new(vec![queued], false), false);
+    }
+}
+
+/// Whether MULTI queues a command: all but those that control the transaction or end the connection.
+fn queues(run: Run, flags: Flags) -> bool {
+    let controls = matches!(
+        run,
+        Run::Control(Control::Multi | Control::Exec | Control::Discard | Control::Watch | Control::Shutdown)
+    );
+    !controls && !flags.contains(Flags::ENDS_MULTI)
+}

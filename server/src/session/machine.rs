@@ -1,0 +1,392 @@
+//! One core without its sockets: events in, actions out.
+
+use slab::Slab;
+
+use super::connection::Session;
+use super::dispatch::Route;
+use crate::commands::{Client, ClientFlags, Core, SlowlogEntry, Slowlog};
+use crate::keyspace::KeyHasher;
+use crate::limits;
+use crate::resp::{Commands, ParseLimits, Reply};
+use crate::shard::{Ring, Shard};
+use crate::transaction::{Batch, Message, Participant, Post, Site, run_batch};
+
+/// Numbers that all cores draw from together.
+pub trait Counters {
+    /// A transaction's ticket: increasing over the whole process.
+    fn next_ticket(&mut self) -> u64;
+    fn next_client(&mut self) -> u64;
+    fn next_slowlog(&mut self) -> u64;
+}
+
+/// What a turn asks of the network. Sessions are named by key.
+#[derive(Debug, Default)]
+pub struct Actions {
+    /// Sessions with output; `Machine::take_output` hands it out.
+    pub flush: Vec<usize>,
+    /// Connections to close; the session is gone already.
+    pub close: Vec<usize>,
+    /// Stop and resume reading from these.
+    pub pause: Vec<usize>,
+    pub resume: Vec<usize>,
+    pub shutdown: bool,
+}
+
+/// Who connected.
+pub struct Peer {
+    pub fd: i32,
+    pub addr: Box<str>,
+    pub laddr: Box<str>,
+    pub unix: bool,
+}
+
+pub struct Machine {
+    pub core: Core,
+    pub shard: Shard,
+    pub post: Post,
+    pub actions: Actions,
+    pub(super) participant: Participant,
+    pub(super) sessions: Slab<Session>,
+    pub(super) ring: Ring,
+    pub(super) hasher: KeyHasher,
+    pub(super) counters: Box<dyn Counters>,
+    /// Scratch of the batch being executed, kept for its buffers.
+    pub(super) commands: Commands,
+    pub(super) routes: Vec<Route>,
+    pub(super) spare: Vec<Vec<u8>>,
+    /// Distinguishes sessions that had the same key.
+    serial: u64,
+    /// Where the next sweep of the sessions begins.
+    pub(super) swept: usize,
+}
+
+impl Machine {
+    pub fn new(core: Core, shard: Shard, ring: Ring, counters: Box<dyn Counters>) -> Self {
+        let hasher = shard.data.keyspace.hasher().clone();
+        let post = Post::new(core.index, ring.shards());
+        Machine {
+            core,
+            shard,
+            post,
+            actions: Actions::default(),
+            participant: Participant::default(),
+            sessions: Slab::new(),
+            ring,
+            hasher,
+            counters,
+            commands: Commands::default(),
+            routes: Vec::new(),
+            spare: Vec::new(),
+            serial: 0,
+            swept: 0,
+        }
+    }
+
+    pub fn sessions(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// A connection has been accepted for this core. Its key names it until it is closed.
+    pub fn connect(&mut self, peer: Peer) -> usize {
+        let id = self.counters.next_client();
+        let mut client = Client::new(id, peer.fd, peer.addr, peer.laddr, self.core.now);
+        client.flags.set(ClientFlags::UNIX_SOCKET, peer.unix);
+        let key = self.core.clients.insert(client);
+        self.serial += 1;
+        let session_id = self.serial << 32 | key as u64;
+        let same = self.sessions.insert(Session::new(session_id, self.core.now));
+        assert_eq!(key, same, "sessions and clients come and go together");
+        self.core.stats.connections_received += 1;
+        key
+    }
+
+    /// The session a message means, if it still exists.
+    pub(super) fn session_key(&self, id: u64) -> Option<usize> {
+        let key = (id & u64::from(u32::MAX)) as usize;
+        self.sessions.get(key).filter(|session| session.id == id).map(|_| key)
+    }
+
+    /// Bytes from a client. Commands run at once, borrowed from `bytes`; only what is left over is copied.
+    pub fn received(&mut self, key: usize, bytes: &[u8]) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let client = &mut self.core.clients[key];
+        client.net_in += bytes.len() as u64;
+        client.last_active = self.core.now;
+        self.core.stats.net_input_bytes += bytes.len() as u64;
+        if session.input.is_empty() {
+            let consumed = self.run_input(key, bytes);
+            if let Some(session) = self.sessions.get_mut(key) {
+                reserve(&mut session.input, bytes.len() - consumed, session.parser.wanted());
+                session.input.extend_from_slice(&bytes[consumed..]);
+            }
+        } else {
+            reserve(&mut session.input, bytes.len(), session.parser.wanted());
+            session.input.extend_from_slice(bytes);
+            self.pump(key);
+        }
+        self.bound_input(key);
+    }
+
+    /// Runs what a session has buffered, as far as nothing stalls it.
+    pub(super) fn pump(&mut self, key: usize) {
+        let session = &mut self.sessions[key];
+        if !session.input.is_empty() && !session.is_stalled() {
+            let mut input = std::mem::take(&mut session.input);
+            let consumed = self.run_input(key, &input);
+            let Some(session) = self.sessions.get_mut(key) else { return };
+            if consumed == input.len() {
+                input = Default::default();
+            } else {
+                bytes::Buf::advance(&mut input, consumed);
+            }
+            session.input = input;
+        }
+        self.resume_or_finish(key);
+    }
+
+    fn resume_or_finish(&mut self, key: usize) {
+        let session = &mut self.sessions[key];
+        if session.paused && !session.is_stalled() && session.input.len() < limits::PAUSE_INPUT {
+            session.paused = false;
+            self.actions.resume.push(key);
+        }
+        self.close_if_done(key);
+    }
+
+    /// A client that sends while it is stalled is not read further; one whose half-received command
+    /// exceeds the query buffer limit is disconnected.
+    fn bound_input(&mut self, key: usize) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        if session.is_stalled() && session.input.len() >= limits::PAUSE_INPUT && !session.paused {
+            session.paused = true;
+            self.actions.pause.push(key);
+        }
+        if session.input.len() as u64 > self.core.settings.client_query_buffer_limit {
+            self.core.stats.query_limit_disconnections += 1;
+            let id = self.core.clients[key].id;
+            tracing::warn!(client = id, "closing a client that reached its query buffer limit");
+            self.close(key);
+        }
+    }
+
+    /// Parses and executes; returns the bytes consumed.
+    fn run_input(&mut self, key: usize, input: &[u8]) -> usize {
+        let mut commands = std::mem::take(&mut self.commands);
+        let mut consumed = 0;
+        while let Some(session) = self.sessions.get_mut(key) {
+            let client = &self.core.clients[key];
+            if client.is(ClientFlags::CLOSE_AFTER_REPLY) || client.is(ClientFlags::KILLED) {
+                consumed = input.len();
+                break;
+            }
+            if session.is_stalled() || consumed == input.len() {
+                break;
+            }
+            let limits = ParseLimits {
+                max_bulk: self.core.settings.proto_max_bulk_len,
+                authenticated: !self.core.must_authenticate(key),
+            };
+            let rest = &input[consumed..];
+            match session.parser.parse(rest, &limits, &mut commands) {
+                Ok(parsed) if commands.is_empty() => {
+                    consumed += parsed;
+                    break;
+                }
+                Ok(parsed) => match self.run_commands(key, &commands, rest) {
+                    None => consumed += parsed,
+                    Some(stopped) => {
+                        consumed += stopped;
+                        if let Some(session) = self.sessions.get_mut(key) {
+                            session.parser = Default::default();
+                        }
+                    }
+                },
+                Err(error) => {
+                    self.protocol_error(key, &error.line());
+                    consumed = input.len();
+                    break;
+                }
+            }
+        }
+        commands.clear();
+        self.commands = commands;
+        consumed
+    }
+
+    fn protocol_error(&mut self, key: usize, line: &str) {
+        let session = &mut self.sessions[key];
+        let (out, start) = session.replies.begin();
+        Reply::new(out, false).error_line(line);
+        session.replies.written(start, false);
+        self.core.count_error(line);
+        self.core.clients[key].flags |= ClientFlags::CLOSE_AFTER_REPLY;
+        self.mark_dirty(key);
+    }
+
+    /// The client closed its side, or the connection failed. What it asked for before is still answered.
+    pub fn hung_up(&mut self, key: usize) {
+        if let Some(session) = self.sessions.get_mut(key) {
+            session.half_closed = true;
+            self.close_if_done(key);
+        }
+    }
+
+    /// The connection is broken: nothing can be sent any more.
+    pub fn broken(&mut self, key: usize) {
+        if self.sessions.contains(key) {
+            self.close(key);
+        }
+    }
+
+    pub(super) fn close_if_done(&mut self, key: usize) {
+        let session = &self.sessions[key];
+        let client = &self.core.clients[key];
+        let done = session.transaction.is_none() && session.replies.is_done();
+        let asked_to = client.is(ClientFlags::CLOSE_AFTER_REPLY) && done;
+        let spent = session.half_closed && done && (session.input.is_empty() || !session.is_stalled());
+        if asked_to || spent || client.is(ClientFlags::KILLED) {
+            self.close(key);
+        }
+    }
+
+    /// Asks for the connection to be closed and forgets the session, once no transaction of its own is
+    /// under way: its locks must be let go first.
+    pub(super) fn close(&mut self, key: usize) {
+        let client = &mut self.core.clients[key];
+        if !client.is(ClientFlags::KILLED) {
+            client.flags |= ClientFlags::KILLED;
+            self.actions.close.push(key);
+        }
+        if self.sessions[key].transaction.is_none() {
+            self.unwatch(key);
+            self.sessions.remove(key);
+            self.core.clients.remove(key);
+        }
+    }
+
+    #[inline]
+    pub(super) fn mark_dirty(&mut self, key: usize) {
+        let session = &mut self.sessions[key];
+        if !session.dirty {
+            session.dirty = true;
+            self.actions.flush.push(key);
+        }
+    }
+
+    /// The next buffer to send for a session of `Actions::flush`; `None` if one is in flight or none is due.
+    pub fn take_output(&mut self, key: usize) -> Option<Vec<u8>> {
+        let session = self.sessions.get_mut(key)?;
+        session.dirty = false;
+        let buffer = session.replies.take(&mut self.spare)?;
+        self.core.stats.net_output_bytes += buffer.len() as u64;
+        self.core.clients[key].net_out += buffer.len() as u64;
+        Some(buffer)
+    }
+
+    /// A buffer has been sent, whole; it comes back to be used again.
+    pub fn sent(&mut self, key: usize, buffer: Vec<u8>) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        session.output_progress = self.core.now;
+        session.replies.sent(buffer, &mut self.spare);
+        if session.replies.unsent() > 0 {
+            self.mark_dirty(key);
+        }
+        self.pump(key);
+    }
+
+    /// A message from core `from`.
+    pub fn message(&mut self, from: usize, message: Message) {
+        let Machine { shard, core, post, participant, .. } = self;
+        let mut site = Site { shard, core, post };
+        match message {
+            Message::Batch(batch) => run_batch(&mut site, batch, from),
+            Message::Schedule(scheduling) => participant.schedule(&mut site, *scheduling),
+            Message::Cancel { ticket } => participant.cancel(&mut site, ticket),
+            Message::Execute(executing) => participant.execute(&mut site, *executing),
+            Message::Unwatch(keys) => {
+                keys.iter().for_each(|(db, key)| self.shard.data.watches.unwatch(*db, key));
+            }
+            Message::Replies(batch) => self.replied(batch),
+            Message::Late(late) => {
+                if let Some(key) = self.session_key(late.session) {
+                    self.fill(key, late.reply, &late.bytes);
+                    self.pump(key);
+                }
+            }
+            Message::Scheduled { id, verdict } => self.scheduled(id, verdict),
+            Message::Executed(executed) => self.executed(*executed),
+        }
+    }
+
+    /// Replies of another shard to commands of this core's sessions.
+    fn replied(&mut self, batch: Box<Batch>) {
+        for (request, bytes) in batch.replies() {
+            if let (Some(key), Some(bytes)) = (self.session_key(request.session), bytes) {
+                self.fill(key, request.reply, bytes);
+            }
+        }
+        for &(index, nanos) in &batch.slow {
+            let session = batch.requests()[index].session;
+            let argv = batch.call(index).argv;
+            self.log_slow(self.session_key(session), nanos, argv.len(), argv.iter());
+        }
+        for request in batch.requests() {
+            if let Some(key) = self.session_key(request.session) {
+                self.pump(key);
+            }
+        }
+        self.post.recycle(batch);
+    }
+
+    pub(super) fn fill(&mut self, key: usize, reply: u64, bytes: &[u8]) {
+        self.sessions[key].replies.fill(reply, bytes);
+        self.bound_output(key);
+        if self.sessions[key].replies.unsent() > 0 {
+            self.mark_dirty(key);
+        }
+    }
+
+    pub(super) fn log_slow<'a>(
+        &mut self,
+        client: Option<usize>,
+        nanos: u64,
+        argc: usize,
+        argv: impl Iterator<Item = &'a [u8]>,
+    ) {
+        let client = client.and_then(|key| self.core.clients.get(key));
+        let entry = SlowlogEntry {
+            id: self.counters.next_slowlog(),
+            at: self.core.now / 1000,
+            micros: (nanos / 1000) as i64,
+            argv: Slowlog::clip(argc, argv),
+            addr: client.map(|client| client.addr.clone()).unwrap_or_default(),
+            name: client.map(|client| client.name.clone()).unwrap_or_default(),
+        };
+        let max_len = self.core.settings.slowlog_max_len as usize;
+        self.core.slowlog.push(entry, max_len);
+    }
+
+    /// Ends a turn: messages to this core itself go round until none is left, condemned clients go.
+    pub fn finish_turn(&mut self) {
+        let own = self.core.index;
+        loop {
+            let messages = self.post.take(own);
+            if messages.is_empty() {
+                break;
+            }
+            messages.into_iter().for_each(|message| self.message(own, message));
+        }
+        while let Some(key) = self.core.doomed.pop() {
+            self.broken(key);
+        }
+    }
+}
+
+/// Makes room for `more` bytes and, where a command has announced its length, for a good part of the
+/// rest: doubling, so that a client cannot reserve by announcing alone.
+fn reserve(input: &mut bytes::BytesMut, more: usize, wanted: usize) {
+    let needed = input.len() + more;
+    if needed > input.capacity() && wanted > needed {
+        input.reserve(wanted.min(2 * needed) - input.len());
+    }
+}
