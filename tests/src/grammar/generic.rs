@@ -1,0 +1,58 @@
+//! The forms of the [generic] commands.
+
+use super::Arg::{
+    Any, Cursor, Db, Int, Key, Millis, One, Pattern, Seconds, Times, UnixMillis, UnixSeconds, Value, Word,
+};
+use super::{Arg, Row};
+
+const CONDITION: Arg = Any(&[&[Word("NX")], &[Word("XX")], &[Word("GT")], &[Word("LT")]]);
+const ONE_CONDITION: Arg = One(&[&[], &[Word("NX")], &[Word("XX")], &[Word("GT")], &[Word("LT")]]);
+
+pub const ROWS: &[Row] = &[
+    Row::new("COPY", &[&[Key, Key], &[Key, Key, Any(&[&[Word("DB"), Db], &[Word("REPLACE")]])]]),
+    Row::new("DEL", &[&[Times(1, 5, &[Key])]]),
+    Row::new("EXISTS", &[&[Times(1, 5, &[Key])]]),
+    Row::new("EXPIRE", &[&[Key, Seconds], &[Key, Seconds, ONE_CONDITION], &[Key, Seconds, CONDITION]]),
+    Row::new(
+        "EXPIREAT",
+        &[&[Key, UnixSeconds], &[Key, UnixSeconds, ONE_CONDITION], &[Key, UnixSeconds, CONDITION]],
+    ),
+    Row::new("EXPIRETIME", &[&[Key]]),
+    Row::new("KEYS", &[&[Pattern]]),
+    Row::new("MOVE", &[&[Key, Db]]),
+    Row::new("OBJECT", &[&[], &[Value], &[Value, Key]]),
+    Row::new("OBJECT|ENCODING", &[&[Key]]),
+    Row::new("OBJECT|FREQ", &[&[Key]]),
+    Row::new("OBJECT|HELP", &[&[]]),
+    Row::new("OBJECT|IDLETIME", &[&[Key]]),
+    Row::new("OBJECT|REFCOUNT", &[&[Key]]),
+    Row::new("PERSIST", &[&[Key]]),
+    Row::new("PEXPIRE", &[&[Key, Millis], &[Key, Millis, ONE_CONDITION], &[Key, Millis, CONDITION]]),
+    Row::new(
+        "PEXPIREAT",
+        &[&[Key, UnixMillis], &[Key, UnixMillis, ONE_CONDITION], &[Key, UnixMillis, CONDITION]],
+    ),
+    Row::new("PEXPIRETIME", &[&[Key]]),
+    Row::new("PTTL", &[&[Key]]),
+    Row::new("RANDOMKEY", &[&[]]),
+    Row::new("RENAME", &[&[Key, Key]]),
+    Row::new("RENAMENX", &[&[Key, Key]]),
+    Row::new(
+        "SCAN",
+        &[
+            &[Cursor],
+            &[
+                Cursor,
+                Any(&[
+                    &[Word("MATCH"), Pattern],
+                    &[Word("COUNT"), Int],
+                    &[Word("TYPE"), One(&[&[Word("string")], &[Word("hash")]])],
+                ]),
+            ],
+        ],
+    ),
+    Row::new("TOUCH", &[&[Times(1, 5, &[Key])]]),
+    Row::new("TTL", &[&[Key]]),
+    Row::new("TYPE", &[&[Key]]),
+    Row::new("UNLINK", &[&[Times(1, 5, &[Key])]]),
+];

@@ -1,0 +1,181 @@
+//! Differential test: generated commands on a live reference server and on Torc, replies compared byte for byte.
+//!
+//! One test a family of commands, each with servers of its own. What may differ stands in `allow`, with reasons.
+//! `TORC_TEST_ROW=SET` keeps to one command.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use torc_tests::generate::{Generator, Step};
+use torc_tests::grammar::{self, ELSEWHERE, Family, Row};
+use torc_tests::peer::Peer;
+use torc_tests::process::Server;
+use torc_tests::random::{self, Random};
+use torc_tests::replay::{self, Mismatch, Protocol};
+use torc_tests::{clock, shrink, torc};
+
+/// Commands of one sequence: long enough to build up state, short enough to shrink quickly.
+const CALLS: usize = 50;
+
+/// Commands to reach per row, time permitting.
+const TARGET: usize = 4000;
+
+/// Failures reported per row; further ones are most likely the same.
+const REPORTED: usize = 2;
+
+struct Rig {
+    peers: HashMap<&'static str, Server>,
+    torcs: Vec<(usize, Server)>,
+}
+
+fn peer_key(peer: Peer) -> &'static str {
+    match peer {
+        Peer::Redis => "redis",
+        Peer::Valkey => "valkey",
+    }
+}
+
+impl Rig {
+    fn new(rows: &[&Row]) -> Rig {
+        let mut peers = HashMap::new();
+        for row in rows {
+            peers.entry(peer_key(row.peer)).or_insert_with(|| row.peer.start(&[]));
+        }
+        let torcs =
+            torc::shard_counts().into_iter().map(|shards| (shards, torc::start(shards, &[]))).collect();
+        Rig { peers, torcs }
+    }
+
+    /// The mismatches of one sequence, one a Torc at most.
+    fn check(&mut self, row: &Row, protocol: Protocol, steps: &[Step]) -> Vec<String> {
+        let peer = &self.peers[peer_key(row.peer)];
+        let mut failures = Vec::new();
+        for (shards, server) in &mut self.torcs {
+            if let Some(first) = replay::differ(peer, server, protocol, steps) {
+                failures.push(explain(peer, server, protocol, steps, &first));
+            }
+            if !server.alive() {
+                failures.push(format!("{} ended:\n{}", server.name, tail(&server.log())));
+            }
+            if !failures.is_empty() {
+                // One failure may have left it hanging; the next sequence deserves a healthy server.
+                *server = torc::start(*shards, &[]);
+                break;
+            }
+        }
+        failures
+    }
+}
+
+/// The failing sequence as short as possible, with what both said.
+fn explain(peer: &Server, torc: &Server, protocol: Protocol, steps: &[Step], first: &Mismatch) -> String {
+    let mut last = first.clone();
+    let short = shrink::shrink(steps, Duration::from_secs(15), |steps| {
+        match replay::differ(peer, torc, protocol, steps) {
+            Some(mismatch) => {
+                last = mismatch;
+                true
+            }
+            None => false,
+        }
+    });
+    let lines: Vec<String> = short.iter().map(replay::show_step).collect();
+    let steady = if short.len() == steps.len() { " (does not shrink: unsteady?)" } else { "" };
+    format!("{} {protocol:?}{steady}\n{last}\n  after:\n    {}", torc.name, lines.join("\n    "))
+}
+
+fn tail(log: &str) -> String {
+    let lines: Vec<&str> = log.lines().collect();
+    lines[lines.len().saturating_sub(15)..].join("\n")
+}
+
+fn run(family: &Family) {
+    let seed = random::seed(&format!("differential {}", family.name));
+    let only = std::env::var("TORC_TEST_ROW").ok();
+    let mut server = torc::start(1, &[]);
+    let listed = listed(&server);
+    let wanted = |row: &&Row| only.as_ref().is_none_or(|only| only.eq_ignore_ascii_case(row.name));
+    let rows: Vec<&Row> =
+        family.rows.iter().filter(wanted).filter(|row| listed.contains(&row.name.to_lowercase())).collect();
+    assert!(server.alive() && !rows.is_empty(), "no command of {} is served", family.name);
+    drop(server);
+
+    let mut rig = Rig::new(&rows);
+    let mut failures: HashMap<&str, Vec<String>> = HashMap::new();
+    let start = clock::now();
+    let limit = clock::time_box(60);
+    let mut round = 0;
+    while round * CALLS < TARGET && start.elapsed() < limit {
+        for (index, row) in rows.iter().enumerate() {
+            let known = failures.entry(row.name).or_default();
+            if known.len() >= REPORTED {
+                continue;
+            }
+            let random = Random::part(seed, ((round as u64) << 16) | index as u64);
+            let steps = Generator::new(random).sequence(row, CALLS);
+            let protocol = if round % 2 == 0 { Protocol::Resp2 } else { Protocol::Resp3 };
+            known.extend(rig.check(row, protocol, &steps));
+        }
+        round += 1;
+    }
+    eprintln!(
+        "{}: {} rows, {} commands a row in {:?}",
+        family.name,
+        rows.len(),
+        round * CALLS,
+        start.elapsed()
+    );
+    let report: Vec<String> = failures
+        .into_iter()
+        .flat_map(|(name, texts)| texts.into_iter().map(move |text| format!("{name}: {text}")))
+        .collect();
+    assert!(report.is_empty(), "TORC_TEST_SEED={seed}: {} mismatches\n{}", report.len(), report.join("\n"));
+}
+
+/// The commands a server says it has.
+fn listed(server: &Server) -> Vec<String> {
+    server.client().line("COMMAND LIST").elements().iter().map(|name| name.text()).collect()
+}
+
+#[test]
+fn string() {
+    run(grammar::family("string"));
+}
+
+#[test]
+fn generic() {
+    run(grammar::family("generic"));
+}
+
+#[test]
+fn connection() {
+    run(grammar::family("connection"));
+}
+
+#[test]
+fn transactions() {
+    run(grammar::family("transactions"));
+}
+
+#[test]
+fn server() {
+    run(grammar::family("server"));
+}
+
+#[test]
+fn every_served_command_is_exercised() {
+    let server = torc::start(1, &[]);
+    if torc::is_stand_in() {
+        return;
+    }
+    let listed = listed(&server);
+    assert!(listed.len() > 40, "COMMAND LIST answers {listed:?}");
+    let known = |name: &String| {
+        let name = name.to_uppercase();
+        let container = |row: &Row| row.name.starts_with(&format!("{name}|"));
+        grammar::rows().any(|row| row.name == name || container(row))
+            || ELSEWHERE.iter().any(|entry| entry.0 == name)
+    };
+    let missing: Vec<&String> = listed.iter().filter(|name| !known(name)).collect();
+    assert!(missing.is_empty(), "served, but neither in the grammar nor in ELSEWHERE: {missing:?}");
+}
