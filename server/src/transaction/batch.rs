@@ -24,7 +24,7 @@ pub struct Request {
 }
 
 /// Where a reply ends, or that it comes later.
-const LATE: u32 = u32::MAX;
+const LATE: u64 = u64::MAX;
 
 #[derive(Debug, Default)]
 pub struct Batch {
@@ -32,7 +32,7 @@ pub struct Batch {
     spans: Vec<Span>,
     requests: Vec<Request>,
     replies: Vec<u8>,
-    ends: Vec<u32>,
+    ends: Vec<u64>,
     /// Commands the slow log wants: index and nanoseconds. The session's core knows the client's name.
     pub slow: Vec<(usize, u64)>,
 }
@@ -104,22 +104,22 @@ impl Batch {
     }
 
     /// Takes the reply buffer out, to be written while the commands are read.
-    pub fn take_replies(&mut self) -> (Vec<u8>, Vec<u32>) {
+    pub fn take_replies(&mut self) -> (Vec<u8>, Vec<u64>) {
         (std::mem::take(&mut self.replies), std::mem::take(&mut self.ends))
     }
 
-    pub fn put_replies(&mut self, replies: Vec<u8>, ends: Vec<u32>) {
+    pub fn put_replies(&mut self, replies: Vec<u8>, ends: Vec<u64>) {
         debug_assert_eq!(ends.len(), self.requests.len());
         (self.replies, self.ends) = (replies, ends);
     }
 
     /// The entry of `ends` for a reply that ends at `length`.
-    pub fn end(length: usize) -> u32 {
-        u32::try_from(length).ok().filter(|&end| end != LATE).expect("replies of a batch stay below 4 GiB")
+    pub const fn end(length: usize) -> u64 {
+        length as u64
     }
 
     /// The entry of `ends` for a command that was parked.
-    pub const fn late() -> u32 {
+    pub const fn late() -> u64 {
         LATE
     }
 

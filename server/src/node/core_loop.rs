@@ -1,0 +1,293 @@
+//! The loop of one core: sockets and mail in, commands run, replies and mail out.
+
+use std::sync::Arc;
+
+use slab::Slab;
+
+use super::door::{Arrival, Door};
+use super::logging::Log;
+use super::shared::Shared;
+use super::start::Watchdog;
+use crate::config::LogLevel;
+use crate::limits;
+use crate::runtime::{ConnId, Event, Fault, Listener, Net, NetOptions, Pass, Port, Wait, Waker, clock, process};
+use crate::session::{Machine, Upkeep};
+use crate::transaction::Message;
+
+/// What cores send each other.
+pub enum Mail {
+    Connection(Arrival),
+    Messages(Vec<Message>),
+}
+
+/// What a core is given at start.
+pub struct Parts {
+    pub machine: Machine,
+    pub port: Port<Mail>,
+    pub shared: Arc<Shared>,
+    /// Core 0 accepts for all.
+    pub listeners: Vec<Listener>,
+    pub spin_us: u64,
+    pub log: Log,
+    pub waker: Waker,
+    pub watchdog: Option<Watchdog>,
+}
+
+/// Longest sleep: heartbeats and figures stay fresh, at 1 turn a second.
+const LONGEST_SLEEP_MS: i64 = 1000;
+
+/// How long a stopping core waits for its clients to take their replies.
+const DRAIN_MS: i64 = 1000;
+
+struct CoreLoop {
+    net: Net,
+    machine: Machine,
+    port: Port<Mail>,
+    shared: Arc<Shared>,
+    door: Door,
+    /// For each listener, the path if it is a unix socket.
+    unix: Vec<Option<String>>,
+    /// Session key of each connection. A number is free again only when the kernel has let go of it,
+    /// which may be after its session's key is in use again: hence two numberings.
+    conns: Slab<usize>,
+    /// Connection of each session key.
+    conn_of: Vec<ConnId>,
+    accepted: Vec<(usize, std::os::fd::OwnedFd)>,
+    log: Log,
+    loglevel: LogLevel,
+    waker: Waker,
+    watchdog: Option<Watchdog>,
+    /// Unix ms of the last sweep and of the last look at slow figures.
+    swept: i64,
+    refreshed: i64,
+    /// Set while stopping: when to give up waiting, Unix ms.
+    drain_until: Option<i64>,
+    drained: bool,
+}
+
+/// Runs a core until the process stops.
+pub async fn run(parts: Parts) -> Result<(), Fault> {
+    let mut core = CoreLoop::new(parts)?;
+    let mut pass = Pass::new().await;
+    let mut wait = Wait::Poll;
+    loop {
+        core.net.gather(wait, &core.port);
+        let now_us = clock::unix_us();
+        core.set_time(now_us);
+        core.take_events();
+        core.take_mail();
+        core.machine.finish_turn();
+        let upkeep = core.machine.upkeep();
+        core.periodic();
+        core.act();
+        if core.stop_if_done() {
+            return Ok(());
+        }
+        wait = core.wait(upkeep);
+        pass.if_due(clock::monotonic_us(), wait != Wait::Poll && core.machine.sessions() == 0).await;
+    }
+}
+
+impl CoreLoop {
+    fn new(parts: Parts) -> Result<Self, Fault> {
+        let Parts { machine, port, shared, listeners, spin_us, log, waker, watchdog } = parts;
+        let options = NetOptions { spin_us, ..NetOptions::default() };
+        let mut net = Net::new(options, port.bell())?;
+        let mut unix = Vec::new();
+        for listener in listeners {
+            unix.push((!listener.is_tcp()).then(|| listener.name().to_owned()));
+            net.listen(listener);
+        }
+        let loglevel = machine.core.settings.loglevel;
+        Ok(CoreLoop {
+            net,
+            machine,
+            port,
+            shared,
+            door: Door::default(),
+            unix,
+            conns: Slab::new(),
+            conn_of: Vec::new(),
+            accepted: Vec::new(),
+            log,
+            loglevel,
+            waker,
+            watchdog,
+            swept: 0,
+            refreshed: 0,
+            drain_until: None,
+            drained: false,
+        })
+    }
+
+    fn set_time(&mut self, now_us: i64) {
+        let core = &mut self.machine.core;
+        (core.now_us, core.now) = (now_us, now_us / 1000);
+        let maxmemory = core.settings.maxmemory;
+        core.out_of_memory = maxmemory > 0 && self.shared.used_memory() > maxmemory;
+    }
+
+    fn take_events(&mut self) {
+        while let Some(event) = self.net.next_event() {
+            match event {
+                Event::Received { conn, bytes } => {
+                    let key = self.conns[conn as usize];
+                    self.machine.received(key, bytes);
+                }
+                Event::Sent { conn, buf } => self.machine.sent(self.conns[conn as usize], buf),
+                Event::Ended { conn } => self.machine.hung_up(self.conns[conn as usize]),
+                Event::Failed { conn, .. } => self.machine.broken(self.conns[conn as usize]),
+                Event::Released { conn } => {
+                    self.conns.remove(conn as usize);
+                }
+                Event::Accepted { listener, socket } => self.accepted.push((listener, socket)),
+                Event::AcceptPaused { error, .. } => {
+                    let reason = std::io::Error::from_raw_os_error(error);
+                    tracing::warn!("accepting new connections pauses: {reason}");
+                }
+            }
+        }
+        for (listener, socket) in std::mem::take(&mut self.accepted) {
+            let unix = self.unix[listener].as_deref();
+            let admitted = self.door.admit(socket, unix, &mut self.machine.core, &self.shared);
+            match admitted {
+                Some((to, arrival)) if to == self.machine.core.index => self.adopt(arrival),
+                Some((to, arrival)) => self.port.send(to, Mail::Connection(arrival)),
+                None => {}
+            }
+        }
+    }
+
+    fn adopt(&mut self, arrival: Arrival) {
+        let key = self.machine.connect(arrival.peer);
+        let conn = self.conns.insert(key) as ConnId;
+        if key >= self.conn_of.len() {
+            self.conn_of.resize(key + 1, 0);
+        }
+        self.conn_of[key] = conn;
+        self.net.adopt(arrival.socket, conn);
+    }
+
+    fn take_mail(&mut self) {
+        while let Some((from, mail)) = self.port.receive() {
+            match mail {
+                Mail::Connection(arrival) => self.adopt(arrival),
+                Mail::Messages(messages) => {
+                    messages.into_iter().for_each(|message| self.machine.message(from, message));
+                }
+            }
+        }
+    }
+
+    /// Work that is due a few times a second.
+    fn periodic(&mut self) {
+        let now = self.machine.core.now;
+        let used = self.machine.shard.data.keyspace.used_memory() as u64;
+        self.shared.publish(self.machine.core.index, used);
+        if now - self.swept >= 1000 / limits::SESSION_SWEEPS_PER_SECOND as i64 {
+            self.swept = now;
+            self.machine.sweep_sessions();
+            self.machine.finish_turn();
+        }
+        if now - self.refreshed >= 1000 {
+            self.refreshed = now;
+            self.refresh();
+        }
+        let sleep_us = std::mem::take(&mut self.machine.core.sleep_us);
+        if sleep_us > 0 {
+            clock::block_us(sleep_us);
+        }
+        if std::mem::take(&mut self.machine.core.settings_changed) {
+            self.apply_settings();
+        }
+        if std::mem::take(&mut self.machine.actions.shutdown) {
+            self.waker.wake();
+        }
+    }
+
+    /// Figures of the process for INFO, and the service manager's watchdog.
+    fn refresh(&mut self) {
+        let facts = &mut self.machine.core.node;
+        facts.rss_bytes = process::rss();
+        facts.peak_rss_bytes = process::peak_rss();
+        let cpu = process::cpu_self();
+        (facts.cpu_user, facts.cpu_system) = (cpu.user, cpu.system);
+        facts.connected_clients = self.shared.connections();
+        facts.used_memory = self.shared.used_memory();
+        if let Some(watchdog) = &mut self.watchdog {
+            watchdog.feed(self.machine.core.now, &self.shared);
+        }
+    }
+
+    /// Applies what a CONFIG SET changed outside the machine.
+    fn apply_settings(&mut self) {
+        let wanted = self.machine.core.settings.loglevel;
+        if wanted != self.loglevel {
+            self.loglevel = wanted;
+            self.log.set_level(wanted);
+        }
+    }
+
+    /// Gives the network and the other cores what this turn made.
+    fn act(&mut self) {
+        for key in std::mem::take(&mut self.machine.actions.flush) {
+            if let Some(buffer) = self.machine.take_output(key) {
+                self.net.send(self.conn_of[key], buffer);
+            }
+        }
+        for key in std::mem::take(&mut self.machine.actions.pause) {
+            self.net.pause(self.conn_of[key]);
+        }
+        for key in std::mem::take(&mut self.machine.actions.resume) {
+            self.net.resume(self.conn_of[key]);
+        }
+        for key in std::mem::take(&mut self.machine.actions.close) {
+            self.net.close(self.conn_of[key]);
+            self.shared.left();
+        }
+        let own = self.machine.core.index;
+        for to in (0..self.port.cores()).filter(|&to| to != own) {
+            let messages = self.machine.post.take(to);
+            if !messages.is_empty() {
+                self.port.send(to, Mail::Messages(messages));
+            }
+        }
+        self.port.flush(&mut self.net);
+    }
+
+    /// While stopping: takes leave of idle clients, and ends when all cores have none left.
+    fn stop_if_done(&mut self) -> bool {
+        if !self.shared.is_stopping() {
+            return false;
+        }
+        let now = self.machine.core.now;
+        let until = *self.drain_until.get_or_insert_with(|| {
+            self.net.stop_listening();
+            now + DRAIN_MS
+        });
+        self.machine.take_leave(now >= until);
+        self.act();
+        if self.machine.sessions() == 0 && !self.drained {
+            self.drained = true;
+            self.shared.drained();
+        }
+        self.drained && self.shared.all_drained()
+    }
+
+    fn wait(&self, upkeep: Upkeep) -> Wait {
+        if upkeep.more || !self.machine.post.is_empty() {
+            return Wait::Poll;
+        }
+        let mut ms = LONGEST_SLEEP_MS;
+        if self.drain_until.is_some() {
+            ms = 1;
+        } else if self.machine.sessions() > 0 {
+            ms = 1000 / limits::SESSION_SWEEPS_PER_SECOND as i64;
+        }
+        if let Some(due) = upkeep.next_expiry {
+            // At least 1 ms: the next key's time is a lower bound and may already have passed.
+            ms = ms.min((due - self.machine.core.now).max(1));
+        }
+        Wait::AtMost(ms as u64)
+    }
+}

@@ -1,0 +1,216 @@
+//! Start-up and shutdown, in order.
+
+use std::sync::Arc;
+
+use super::core_loop::{self, Mail, Parts};
+use super::logging::Log;
+use super::shared::{Drawn, Shared};
+use crate::commands::{Core, Data, NodeFacts};
+use crate::config::{Loaded, Settings};
+use crate::keyspace::{KeyHasher, Keyspace};
+use crate::runtime::{self, Fault, Listener, Mesh, Plan, Signals, Wake, Waker, clock, listen, preflight, process};
+use crate::session::Machine;
+use crate::shard::{Ring, Shard};
+
+/// Why the server ended; both are a success.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    Signal,
+    Command,
+}
+
+/// Tells the service manager that all cores are alive.
+pub struct Watchdog {
+    every_ms: i64,
+    last: i64,
+    turns: Vec<u64>,
+}
+
+impl Watchdog {
+    /// `None` if the service manager does not ask for it.
+    fn new() -> Option<Self> {
+        let interval = sd_notify::watchdog_enabled()?;
+        // Twice per interval, as systemd recommends.
+        let every_ms = (interval.as_millis() / 2).clamp(1, 60_000) as i64;
+        Some(Watchdog { every_ms, last: 0, turns: Vec::new() })
+    }
+
+    /// Says so if it is time and every core has turned since the last time.
+    pub fn feed(&mut self, now: i64, shared: &Shared) {
+        let turns = shared.turns();
+        let all_moved = turns.iter().zip(&self.turns).all(|(now, before)| now > before);
+        if now - self.last >= self.every_ms && all_moved {
+            (self.last, self.turns) = (now, turns);
+            notify(sd_notify::NotifyState::Watchdog);
+        }
+    }
+}
+
+/// Tells the service manager; without one (no NOTIFY_SOCKET) nothing happens.
+fn notify(state: sd_notify::NotifyState) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!("cannot notify the service manager: {error}");
+    }
+}
+
+/// Serves until a signal or SHUTDOWN.
+pub fn serve(loaded: Loaded) -> Result<Stop, Fault> {
+    let mut settings = loaded.settings;
+    let log = Log::start(&settings)?;
+    loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    let mut signals = Signals::install()?;
+    let cpus = settings.server_cpulist.to_string();
+    let plan = Plan::new(settings.shards, (!cpus.is_empty()).then_some(cpus.as_str()))?;
+    let granted = preflight::check(plan.shards.len(), u64::from(settings.maxclients))?;
+    if let Some(warning) = granted.warning {
+        tracing::warn!("{warning}");
+        settings.maxclients = granted.clients as u32;
+    }
+    let listeners = open_listeners(&settings)?;
+    write_pidfile(&settings)?;
+    let facts = facts(&settings, &listeners, plan.shards.len(), loaded.file.as_deref());
+    let shared = Shared::new(plan.shards.len());
+    let spin_us = if plan.exclusive { settings.spin_us } else { 0 };
+    announce(&settings, &listeners, &plan, spin_us);
+
+    let ports = Mesh::<Mail>::new(plan.shards.len())?;
+    let bells: Vec<_> = ports.iter().map(|port| port.bell()).collect();
+    let seeds = Seeds { hash: clock::seed(), random: clock::seed() };
+    let mut listeners = Some(listeners);
+    let mut cores = Vec::new();
+    for (port, &cpu) in ports.into_iter().zip(&plan.shards) {
+        let spawned = Spawned {
+            settings: settings.clone(),
+            facts: facts.clone(),
+            shared: Arc::clone(&shared),
+            listeners: listeners.take().unwrap_or_default(),
+            spin_us,
+            log: log.clone(),
+            waker: signals.waker(),
+            seeds,
+        };
+        let name = format!("torc-{}", port.core());
+        cores.push(runtime::spawn(&name, cpu, move || core_loop::run(spawned.parts(port)))?);
+    }
+    notify(sd_notify::NotifyState::Ready);
+
+    let stop = wait_for_stop(&mut signals, &log, &settings);
+    tracing::info!("stopping: {stop:?}");
+    notify(sd_notify::NotifyState::Stopping);
+    shared.stop();
+    bells.iter().for_each(|bell| bell.ring());
+    for core in cores {
+        core.join()??;
+    }
+    remove_pidfile(&settings);
+    tracing::info!("bye");
+    Ok(stop)
+}
+
+fn wait_for_stop(signals: &mut Signals, log: &Log, settings: &Settings) -> Stop {
+    loop {
+        match signals.wait() {
+            Wake::Terminate => return Stop::Signal,
+            Wake::Closed => return Stop::Command,
+            Wake::Reopen => log.reopen(settings),
+        }
+    }
+}
+
+/// Numbers that make this process unlike others: all shards hash keys alike.
+#[derive(Clone, Copy)]
+struct Seeds {
+    hash: u64,
+    random: u64,
+}
+
+/// What moves to a core's thread, where its machine is then built.
+struct Spawned {
+    settings: Settings,
+    facts: NodeFacts,
+    shared: Arc<Shared>,
+    listeners: Vec<Listener>,
+    spin_us: u64,
+    log: Log,
+    waker: Waker,
+    seeds: Seeds,
+}
+
+impl Spawned {
+    fn parts(self, port: runtime::Port<Mail>) -> Parts {
+        let (index, cores) = (port.core(), port.cores());
+        let ring = Ring::new(cores);
+        let hasher = KeyHasher::new(self.seeds.hash);
+        let keyspace = Keyspace::new(self.settings.databases, ring.slots(index), hasher);
+        let shard = Shard::new(Data::new(keyspace, self.seeds.random ^ (index as u64 + 1)));
+        let core = Core::new(index, self.settings, self.facts, clock::monotonic_ns);
+        let counters = Box::new(Drawn(Arc::clone(&self.shared)));
+        Parts {
+            machine: Machine::new(core, shard, ring, counters),
+            port,
+            shared: self.shared,
+            listeners: self.listeners,
+            spin_us: self.spin_us,
+            log: self.log,
+            waker: self.waker,
+            watchdog: if index == 0 { Watchdog::new() } else { None },
+        }
+    }
+}
+
+fn open_listeners(settings: &Settings) -> Result<Vec<Listener>, Fault> {
+    let backlog = settings.tcp_backlog as i32;
+    let mut listeners = Vec::new();
+    if settings.port != 0 {
+        listeners.extend(listen::tcp(&settings.bind, settings.port, backlog, settings.tcp_keepalive)?);
+    }
+    if let Some(path) = &settings.unixsocket {
+        let mode = (settings.unixsocketperm != 0).then_some(settings.unixsocketperm);
+        listeners.push(listen::unix(path, mode, backlog)?);
+    }
+    if listeners.is_empty() {
+        return Err(Fault::new("nothing to listen on: set 'port' or 'unixsocket'"));
+    }
+    Ok(listeners)
+}
+
+fn facts(settings: &Settings, listeners: &[Listener], shards: usize, file: Option<&std::path::Path>) -> NodeFacts {
+    let executable = std::env::current_exe().map(|path| path.display().to_string()).unwrap_or_default();
+    NodeFacts {
+        run_id: format!("{:016x}{:016x}{:08x}", clock::seed(), clock::seed(), clock::seed() as u32),
+        process_id: process::pid(),
+        tcp_port: listeners.iter().find_map(Listener::port).unwrap_or(settings.port),
+        config_file: file.map(|file| file.display().to_string()).unwrap_or_default(),
+        executable,
+        os: process::operating_system(),
+        shards,
+        started: clock::unix_us(),
+        total_system_memory: process::machine_memory(),
+        ..NodeFacts::default()
+    }
+}
+
+fn announce(settings: &Settings, listeners: &[Listener], plan: &Plan, spin_us: u64) {
+    let names: Vec<&str> = listeners.iter().map(Listener::name).collect();
+    let version = env!("CARGO_PKG_VERSION");
+    tracing::info!(
+        "torc {version}: {} shards on CPUs {:?}, spin {spin_us} µs, {} databases",
+        plan.shards.len(),
+        plan.shards,
+        settings.databases
+    );
+    tracing::info!("listening on {}", names.join(", "));
+}
+
+fn write_pidfile(settings: &Settings) -> Result<(), Fault> {
+    let Some(path) = &settings.pidfile else { return Ok(()) };
+    let written = std::fs::write(path, format!("{}\n", process::pid()));
+    written.map_err(|error| Fault::io(format!("cannot write 'pidfile {}'", path.display()), &error))
+}
+
+fn remove_pidfile(settings: &Settings) {
+    if let Some(path) = &settings.pidfile {
+        // Gone already is as good as removed.
+        let _ = std::fs::remove_file(path);
+    }
+}
