@@ -1,0 +1,170 @@
+//! The figures as one flat list, and the medians and spreads taken from it. Knows no server and no unit conversion.
+
+use crate::{load::Tool, servers::Kind};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Metric {
+    RequestsPerSecond,
+    /// Server CPU, user and system, all threads, µs per request.
+    CpuUs,
+    P50Us,
+    P99Us,
+    P999Us,
+    /// Longest request.
+    WorstUs,
+    /// Longest request of the control: the same load on keys that exist already.
+    ControlWorstUs,
+    /// Requests per million that took over 2 ms.
+    SlowPerMillion,
+    ControlSlowPerMillion,
+    /// The load's own worst lateness.
+    LagWorstUs,
+    BytesPerKey,
+    /// Of one core.
+    IdlePercent,
+    /// Of the load's core, by the busiest of its threads.
+    LoaderPercent,
+}
+
+impl Metric {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::RequestsPerSecond => "requests_per_second",
+            Self::CpuUs => "server_cpu_us_per_request",
+            Self::P50Us => "p50_us",
+            Self::P99Us => "p99_us",
+            Self::P999Us => "p99.9_us",
+            Self::WorstUs => "worst_us",
+            Self::ControlWorstUs => "control_worst_us",
+            Self::SlowPerMillion => "over_2ms_per_million",
+            Self::ControlSlowPerMillion => "control_over_2ms_per_million",
+            Self::LagWorstUs => "load_lag_worst_us",
+            Self::BytesPerKey => "rss_bytes_per_key",
+            Self::IdlePercent => "idle_cpu_percent",
+            Self::LoaderPercent => "load_cpu_percent",
+        }
+    }
+}
+
+/// One figure of one repetition.
+#[derive(Clone, Debug)]
+pub struct Measurement {
+    pub workload: String,
+    pub tool: Tool,
+    pub server: Kind,
+    pub rep: u32,
+    pub metric: Metric,
+    pub value: f64,
+}
+
+#[derive(Default)]
+pub struct Results {
+    pub list: Vec<Measurement>,
+}
+
+/// Which figure is meant.
+#[derive(Clone, Copy)]
+pub struct Of<'a> {
+    pub workload: &'a str,
+    pub tool: Tool,
+    pub metric: Metric,
+}
+
+/// Median and extremes over the repetitions.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Spread {
+    pub median: f64,
+    pub min: f64,
+    pub max: f64,
+}
+
+impl Spread {
+    fn of(mut values: Vec<f64>) -> Option<Self> {
+        values.sort_by(f64::total_cmp);
+        let (&min, &max) = (values.first()?, values.last()?);
+        let upper = values[values.len() / 2];
+        let lower = values[(values.len() - 1) / 2];
+        Some(Self { median: lower.midpoint(upper), min, max })
+    }
+}
+
+impl Results {
+    pub fn add(&mut self, of: Of<'_>, server: Kind, rep: u32, value: f64) {
+        let Of { workload, tool, metric } = of;
+        self.list.push(Measurement { workload: workload.into(), tool, server, rep, metric, value });
+    }
+
+    fn values(&self, of: Of<'_>, server: Kind) -> impl Iterator<Item = (u32, f64)> {
+        let meant = move |one: &&Measurement| {
+            one.workload == of.workload
+                && one.tool == of.tool
+                && one.metric == of.metric
+                && one.server == server
+        };
+        self.list.iter().filter(meant).map(|one| (one.rep, one.value))
+    }
+
+    pub fn spread(&self, of: Of<'_>, server: Kind) -> Option<Spread> {
+        Spread::of(self.values(of, server).map(|(_, value)| value).collect())
+    }
+
+    /// Of `servers`, the one with the best median: the largest if `more` is better, else the smallest.
+    pub fn best(&self, of: Of<'_>, servers: &[Kind], more: bool) -> Option<(Kind, Spread)> {
+        let found = servers.iter().filter_map(|&server| Some((server, self.spread(of, server)?)));
+        let sign = if more { -1.0 } else { 1.0 };
+        found.min_by(|(_, a), (_, b)| (sign * a.median).total_cmp(&(sign * b.median)))
+    }
+
+    /// `above / below`: the ratio of the medians, and the extremes of the ratios within each repetition, where both
+    /// sides met the same weather.
+    pub fn ratio(&self, above: (Of<'_>, Kind), below: (Of<'_>, Kind)) -> Option<Spread> {
+        let median = self.spread(above.0, above.1)?.median / self.spread(below.0, below.1)?.median;
+        let below: Vec<(u32, f64)> = self.values(below.0, below.1).collect();
+        let paired = self.values(above.0, above.1).filter_map(|(rep, value)| {
+            below.iter().find(|&&(other, _)| other == rep).map(|&(_, other)| value / other)
+        });
+        let spread = Spread::of(paired.collect())?;
+        Some(Spread { median, ..spread })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CPU: Of<'_> = Of { workload: "w", tool: Tool::Loadgen, metric: Metric::CpuUs };
+
+    fn results() -> Results {
+        let mut results = Results::default();
+        for (rep, (torc, redis, valkey)) in
+            [(1.0, 2.0, 3.0), (2.0, 6.0, 3.0), (1.5, 4.0, 3.5)].into_iter().enumerate()
+        {
+            let rep = rep as u32;
+            results.add(CPU, Kind::Torc, rep, torc);
+            results.add(CPU, Kind::Redis, rep, redis);
+            results.add(CPU, Kind::Valkey, rep, valkey);
+        }
+        results
+    }
+
+    #[test]
+    fn medians_and_extremes() {
+        let results = results();
+        assert_eq!(results.spread(CPU, Kind::Torc), Some(Spread { median: 1.5, min: 1.0, max: 2.0 }));
+        assert_eq!(results.spread(CPU, Kind::Kevy), None);
+        assert_eq!(Spread::of(vec![4.0, 1.0]), Some(Spread { median: 2.5, min: 1.0, max: 4.0 }));
+    }
+
+    #[test]
+    fn the_best_peer_is_the_one_with_the_best_median() {
+        let best = |more| results().best(CPU, &Kind::BAR, more).map(|(kind, _)| kind);
+        assert_eq!(best(false), Some(Kind::Valkey));
+        assert_eq!(best(true), Some(Kind::Redis));
+    }
+
+    #[test]
+    fn a_ratio_takes_medians_and_pairs_its_extremes_by_repetition() {
+        let ratio = results().ratio((CPU, Kind::Redis), (CPU, Kind::Torc));
+        assert_eq!(ratio, Some(Spread { median: 4.0 / 1.5, min: 2.0, max: 3.0 }));
+    }
+}

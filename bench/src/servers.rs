@@ -1,0 +1,282 @@
+//! The servers: where each is found, how it is started on given CPUs, and that it ends when its guard is dropped,
+//! whatever happens. Only processes started here are ever signalled, by pid.
+
+use std::{
+    fs::File,
+    io::{Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::atomic::AtomicBool,
+    thread,
+    time::Duration,
+};
+
+use clap::ValueEnum;
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::{
+    Options,
+    measure::{check, rest},
+};
+
+/// The workspace this program was built from; its release binaries and `tests/.deps` are looked for there.
+const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum Kind {
+    Torc,
+    /// Torc with `spin-us 0`: never polls before it sleeps. Only where that matters.
+    TorcNoSpin,
+    Redis,
+    Valkey,
+    Kevy,
+    /// Torc's network path with fixed replies: what no server on these sockets can beat.
+    Echo,
+}
+
+impl Kind {
+    pub const ALL: [Self; 6] =
+        [Self::Torc, Self::TorcNoSpin, Self::Redis, Self::Valkey, Self::Kevy, Self::Echo];
+
+    /// Those whose better one is the bar.
+    pub const BAR: [Self; 2] = [Self::Redis, Self::Valkey];
+
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Torc => "Torc",
+            Self::TorcNoSpin => "Torc, spin-us 0",
+            Self::Redis => "Redis",
+            Self::Valkey => "Valkey",
+            Self::Kevy => "kevy",
+            Self::Echo => "echo floor",
+        }
+    }
+
+    fn find(self, options: &Options) -> Option<PathBuf> {
+        let paths = &options.paths;
+        let (given, usual) = match self {
+            Self::Torc | Self::TorcNoSpin => (&paths.torc, release("torc-server")),
+            Self::Echo => (&paths.echo, release("examples/echo")),
+            Self::Redis => (&paths.redis, vec![Path::new(WORKSPACE).join("tests/.deps/redis-server-8")]),
+            Self::Valkey => (&paths.valkey, vec![Path::new(WORKSPACE).join("tests/.deps/valkey-server")]),
+            Self::Kevy => (
+                &paths.kevy,
+                std::env::home_dir().map(|home| home.join(".cargo/bin/kevy")).into_iter().collect(),
+            ),
+        };
+        // A path that was given is believed: that it does not work is then reported, not worked around.
+        given.clone().or_else(|| usual.into_iter().find(|path| path.is_file()))
+    }
+
+    fn where_from(self) -> &'static str {
+        match self {
+            Self::Torc | Self::TorcNoSpin => "cargo build --release -p torc-server, or --torc PATH",
+            Self::Redis => "./tests/run unpacks it to tests/.deps/redis-server-8, or --redis PATH",
+            Self::Valkey => "./tests/run unpacks it to tests/.deps/valkey-server, or --valkey PATH",
+            Self::Kevy => "cargo install kevy --version 3.17.3 --locked, or --kevy PATH",
+            Self::Echo => "cargo build --release -p torc-server --example echo, or --echo PATH",
+        }
+    }
+
+    fn optional(self) -> bool {
+        matches!(self, Self::Kevy | Self::Echo)
+    }
+
+    /// Arguments for one server that keeps nothing on disk. Torc has no persistence yet, hence nothing to turn off.
+    fn arguments(self, setup: &Setup, port: u16, dir: &str) -> Vec<String> {
+        let port = port.to_string();
+        let threads = setup.shards.to_string();
+        let cpu = setup.cpus[0].to_string();
+        let words: Vec<&str> = match self {
+            Self::Torc if setup.defaults => vec!["--port", &port],
+            Self::Torc => vec!["--port", &port, "--shards", &threads],
+            Self::TorcNoSpin => vec!["--port", &port, "--shards", &threads, "--spin-us", "0"],
+            Self::Redis | Self::Valkey => {
+                vec![
+                    "--port",
+                    &port,
+                    "--save",
+                    "",
+                    "--appendonly",
+                    "no",
+                    "--io-threads",
+                    &threads,
+                    "--dir",
+                    dir,
+                ]
+            }
+            Self::Kevy => vec!["--port", &port, "--threads", &threads, "--no-aof", "--dir", dir],
+            Self::Echo => vec!["--port", &port, "--cpu", &cpu],
+        };
+        words.into_iter().map(str::to_owned).collect()
+    }
+}
+
+/// Where a release binary of this workspace may be: beside this program's own target directory, where
+/// CARGO_TARGET_DIR points, in the workspace.
+fn release(name: &str) -> Vec<PathBuf> {
+    let own = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.parent()?.to_owned()));
+    let named = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    let usual = Path::new(WORKSPACE).join("target");
+    own.into_iter().chain(named).chain([usual]).map(|target| target.join("release").join(name)).collect()
+}
+
+/// A server that takes part.
+pub struct Contender {
+    pub kind: Kind,
+    binary: PathBuf,
+    /// First line of `--version`, shortened to the version where the form is known.
+    pub version: String,
+}
+
+/// Finds the servers the options ask for. Without a list the optional ones may be missing, the others may not.
+pub fn find_all(options: &Options) -> Result<Vec<Contender>, String> {
+    let mut found = Vec::new();
+    for kind in Kind::ALL {
+        let asked = options.servers.contains(&kind);
+        if !options.servers.is_empty() && !asked {
+            continue;
+        }
+        let binary = kind.find(options);
+        let missing = || format!("{} is missing: {}", kind.label(), kind.where_from());
+        match binary {
+            Some(binary) if binary.is_file() => {
+                let version = version(kind, &binary);
+                eprintln!("{}: {} ({version})", kind.label(), binary.display());
+                found.push(Contender { kind, binary, version });
+            }
+            Some(binary) => return Err(format!("{} is no file; {}", binary.display(), missing())),
+            None if kind.optional() && !asked => eprintln!("left out: {}", missing()),
+            None => return Err(missing()),
+        }
+    }
+    Ok(found)
+}
+
+fn version(kind: Kind, binary: &Path) -> String {
+    if kind == Kind::Echo {
+        return "this build".into();
+    }
+    let output = Command::new(binary).arg("--version").output();
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    let line = text.lines().next().unwrap_or("unknown");
+    let word = line.split_whitespace().find_map(|word| word.strip_prefix("v="));
+    word.or_else(|| line.split_whitespace().nth(1)).unwrap_or(line).to_owned()
+}
+
+/// How a server is started.
+#[derive(Clone)]
+pub struct Setup {
+    /// CPUs it may run on.
+    pub cpus: Vec<usize>,
+    /// Cores' worth of shards (Torc), threads (kevy) or I/O threads (Redis, Valkey).
+    pub shards: usize,
+    /// Torc with nothing set but the port.
+    pub defaults: bool,
+}
+
+/// A running server; dropping it ends the process.
+pub struct Server {
+    child: Child,
+    pub address: SocketAddr,
+    /// Working directory and output of the server; goes with it.
+    _dir: TempDir,
+}
+
+const START_LIMIT: Duration = Duration::from_secs(20);
+const STOP_LIMIT: Duration = Duration::from_secs(20);
+const POLL: Duration = Duration::from_millis(20);
+/// Ports are used in turn, so that a server never meets its predecessor's closing sockets.
+const PORTS: u16 = 16;
+
+impl Server {
+    /// Starts `contender`; returns once it answers. `turn` picks the port.
+    pub fn start(
+        contender: &Contender,
+        setup: &Setup,
+        first_port: u16,
+        turn: u16,
+        stop: &AtomicBool,
+    ) -> Result<Self, String> {
+        let dir = TempDir::new().map_err(|error| format!("temporary directory: {error}"))?;
+        let log_path = dir.path().join("output");
+        let log = File::create(&log_path).map_err(|error| format!("{}: {error}", log_path.display()))?;
+        let log_too = log.try_clone().map_err(|error| error.to_string())?;
+        let port = free_port(first_port, turn)?;
+        let cpus: Vec<String> = setup.cpus.iter().map(usize::to_string).collect();
+        // setpriv: should this program be killed outright, the kernel ends the server with it. A process group of its
+        // own keeps the terminal's Ctrl-C from it; the guard ends it then.
+        let child = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL", "--", "taskset", "-c", &cpus.join(",")])
+            .arg(&contender.binary)
+            .args(contender.kind.arguments(setup, port, &dir.path().to_string_lossy()))
+            .current_dir(dir.path())
+            .stdin(Stdio::null())
+            .stdout(log)
+            .stderr(log_too)
+            .process_group(0)
+            .spawn()
+            .map_err(|error| format!("setpriv (package util-linux): {error}"))?;
+        let mut server = Self { child, address: ([127, 0, 0, 1], port).into(), _dir: dir };
+        server.await_answer(stop).map_err(|problem| {
+            let log = std::fs::read_to_string(&log_path).unwrap_or_default();
+            format!("{} {problem}; its output:\n{log}", contender.kind.label())
+        })?;
+        Ok(server)
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    fn await_answer(&mut self, stop: &AtomicBool) -> Result<(), String> {
+        for _ in 0..START_LIMIT.as_millis() / POLL.as_millis() {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return Err(format!("ended at once ({status})"));
+            }
+            if ping(self.address).is_ok() {
+                return Ok(());
+            }
+            rest(POLL, stop)?;
+        }
+        check(stop)?;
+        Err(format!("did not answer within {} s", START_LIMIT.as_secs()))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // An error here means that it has ended already; waiting then collects it.
+        let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
+        for _ in 0..STOP_LIMIT.as_millis() / POLL.as_millis() {
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                return;
+            }
+            thread::sleep(POLL);
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The next port in turn on which nothing listens.
+fn free_port(first: u16, turn: u16) -> Result<u16, String> {
+    let ports = (0..PORTS).map(|step| first + (turn + step) % PORTS);
+    let mut free = ports.filter(|&port| TcpListener::bind(("127.0.0.1", port)).is_ok());
+    free.next().ok_or_else(|| format!("ports {first} to {} are all taken: --port", first + PORTS - 1))
+}
+
+/// One PING answered with anything: the echo server answers in its own way.
+fn ping(address: SocketAddr) -> std::io::Result<()> {
+    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
+    stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+    stream.write_all(b"*1\r\n$4\r\nPING\r\n")?;
+    let mut reply = [0; 16];
+    match stream.read(&mut reply)? {
+        0 => Err(std::io::ErrorKind::UnexpectedEof.into()),
+        _ => Ok(()),
+    }
+}
