@@ -14,6 +14,30 @@ pub enum Encoding {
     Raw,
 }
 
+impl Encoding {
+    /// The byte that an entry keeps: kind in the upper half, encoding in the lower.
+    pub(super) fn meta(self) -> u8 {
+        match self {
+            Encoding::Int => 1,
+            Encoding::Embstr => 2,
+            Encoding::Raw => 3,
+        }
+    }
+
+    pub(super) fn from_meta(meta: u8) -> Self {
+        match meta {
+            1 => Encoding::Int,
+            2 => Encoding::Embstr,
+            _ => Encoding::Raw,
+        }
+    }
+
+    /// How a string of this length is stored unless it has been edited.
+    pub(super) fn of_length(length: usize) -> Self {
+        if length <= EMBSTR_MAX { Encoding::Embstr } else { Encoding::Raw }
+    }
+}
+
 /// How `put_str` chooses the encoding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encode {

@@ -1,0 +1,78 @@
+//! What was removed but not freed yet: cleared databases and big values. Freed in slices; nobody can see it.
+
+use std::collections::VecDeque;
+
+use crate::structures::{Heap, OwnedEntry, Remains, SlotTable};
+
+/// Entries with more memory than this are not freed at once.
+pub(super) const BIG: usize = 64 << 10;
+/// Entries' worth of work that giving one slice of a big value back is taken for (a madvise over 1 MiB).
+const SLICE_WORK: usize = 500;
+
+enum Grave {
+    Table(Box<SlotTable>),
+    Big(Remains),
+}
+
+#[derive(Default)]
+pub(super) struct Graveyard {
+    graves: VecDeque<Grave>,
+}
+
+impl Graveyard {
+    pub(super) fn bury_table(&mut self, table: SlotTable) {
+        if table.is_allocated() {
+            self.graves.push_back(Grave::Table(Box::new(table)));
+        }
+    }
+
+    /// Frees an entry, now if it is small.
+    #[inline]
+    pub(super) fn bury(&mut self, entry: OwnedEntry, heap: &mut Heap) {
+        if is_big(&entry) {
+            self.graves.push_back(Grave::Big(Remains::new(entry)));
+        } else {
+            entry.free(heap);
+        }
+    }
+
+    /// Frees about `budget` entries' worth; true if there is more.
+    pub(super) fn reap(&mut self, budget: usize, heap: &mut Heap) -> bool {
+        let mut left = budget;
+        while left > 0 {
+            match self.graves.pop_front() {
+                None => break,
+                Some(Grave::Big(mut remains)) => {
+                    left = left.saturating_sub(SLICE_WORK);
+                    if remains.step() {
+                        remains.finish(heap);
+                    } else {
+                        self.graves.push_front(Grave::Big(remains));
+                    }
+                }
+                Some(Grave::Table(mut table)) => {
+                    let graves = &mut self.graves;
+                    let mut taken = 0;
+                    let empty = table.drain(left, heap, &mut |entry, heap| {
+                        taken += 1;
+                        if is_big(&entry) {
+                            graves.push_back(Grave::Big(Remains::new(entry)));
+                        } else {
+                            entry.free(heap);
+                        }
+                    });
+                    left = left.saturating_sub(taken);
+                    if !empty {
+                        self.graves.push_front(Grave::Table(table));
+                    }
+                }
+            }
+        }
+        !self.graves.is_empty()
+    }
+}
+
+#[inline]
+pub(super) fn is_big(entry: &OwnedEntry) -> bool {
+    entry.view().memory() > BIG
+}
