@@ -84,7 +84,7 @@ pub(super) fn idle_seconds(bits: u32, now_ms: i64) -> u64 {
 pub(super) fn frequency(bits: u32, now_ms: i64, decay_minutes: u32) -> u8 {
     let counter = bits & 0xff;
     let elapsed = minutes(now_ms).wrapping_sub(bits >> 8) & 0xffff;
-    let decayed = if decay_minutes == 0 { 0 } else { elapsed / decay_minutes };
+    let decayed = elapsed.checked_div(decay_minutes).unwrap_or(0);
     counter.saturating_sub(decayed) as u8
 }
 

@@ -95,7 +95,7 @@ impl Draft<'_> {
                 (0, bytes.len())
             }
         };
-        let flags = kind | u8::from(self.expire.is_some()) * EXPIRES | u8::from(long) * LONG_KEY;
+        let flags = kind | (u8::from(self.expire.is_some()) * EXPIRES) | (u8::from(long) * LONG_KEY);
         let key_len = if long { 0 } else { self.key.len() };
         Header(
             u64::from(self.meta)

@@ -112,7 +112,7 @@ impl Segment {
         let volatile = entry.view().expire().is_some();
         let address = entry.into_raw().as_ptr().expose_provenance() as u64;
         debug_assert!(address & 7 == 0 && address >> 48 == 0);
-        address | u64::from(volatile) * VOLATILE
+        address | (u64::from(volatile) * VOLATILE)
     }
 
     /// The entry in an occupied lane.
@@ -165,10 +165,9 @@ impl Segment {
     #[inline]
     pub(super) fn prefetch_entry(&self, hash: u64) {
         let buckets = self.buckets();
-        let mut at = self.home(hash);
+        let home = self.home(hash);
         // Two buckets hold nearly all; the rest are found without help.
-        for _ in 0..2 {
-            let Some(bucket) = buckets.get(at) else { return };
+        for bucket in buckets.iter().skip(home).take(2) {
             if let Some(lane) = lanes(bucket.matches(tag_of(hash))).next() {
                 let entry = (bucket.lane(lane) & !VOLATILE) as usize;
                 prefetch(std::ptr::without_provenance(entry));
@@ -179,7 +178,6 @@ impl Segment {
             if bucket.overflow() == 0 {
                 return;
             }
-            at += 1;
         }
     }
 
