@@ -1,0 +1,235 @@
+//! The types of settings that are more than a number or a text, and their texts.
+
+use super::parse;
+
+/// A closed set of words. The texts are those of the reference server's configuration.
+pub trait Named: Copy + PartialEq + 'static {
+    const ALL: &'static [(Self, &'static str)];
+}
+
+/// The words of `T`, for `Form::Choice`.
+pub fn names<T: Named>() -> Vec<&'static str> {
+    T::ALL.iter().map(|(_, name)| *name).collect()
+}
+
+/// What is done at `maxmemory`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MaxmemoryPolicy {
+    VolatileLru,
+    VolatileLfu,
+    VolatileRandom,
+    VolatileTtl,
+    AllkeysLru,
+    AllkeysLfu,
+    AllkeysRandom,
+    Noeviction,
+}
+
+impl Named for MaxmemoryPolicy {
+    const ALL: &'static [(Self, &'static str)] = &[
+        (Self::VolatileLru, "volatile-lru"),
+        (Self::VolatileLfu, "volatile-lfu"),
+        (Self::VolatileRandom, "volatile-random"),
+        (Self::VolatileTtl, "volatile-ttl"),
+        (Self::AllkeysLru, "allkeys-lru"),
+        (Self::AllkeysLfu, "allkeys-lfu"),
+        (Self::AllkeysRandom, "allkeys-random"),
+        (Self::Noeviction, "noeviction"),
+    ];
+}
+
+impl MaxmemoryPolicy {
+    /// Whether entries count accesses (LFU) instead of remembering the last one.
+    pub fn is_lfu(self) -> bool {
+        matches!(self, Self::VolatileLfu | Self::AllkeysLfu)
+    }
+
+    /// Whether only keys with an expiry may be evicted.
+    pub fn is_volatile(self) -> bool {
+        matches!(self, Self::VolatileLru | Self::VolatileLfu | Self::VolatileRandom | Self::VolatileTtl)
+    }
+
+    pub fn name(self) -> &'static str {
+        name_of(self)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogLevel {
+    Debug,
+    Verbose,
+    Notice,
+    Warning,
+    Nothing,
+}
+
+impl Named for LogLevel {
+    const ALL: &'static [(Self, &'static str)] = &[
+        (Self::Debug, "debug"),
+        (Self::Verbose, "verbose"),
+        (Self::Notice, "notice"),
+        (Self::Warning, "warning"),
+        (Self::Nothing, "nothing"),
+    ];
+}
+
+/// Which service manager is told that the server is ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Supervised {
+    Upstart,
+    Systemd,
+    Auto,
+    No,
+}
+
+impl Named for Supervised {
+    const ALL: &'static [(Self, &'static str)] =
+        &[(Self::Upstart, "upstart"), (Self::Systemd, "systemd"), (Self::Auto, "auto"), (Self::No, "no")];
+}
+
+/// Who may call DEBUG.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DebugCommand {
+    No,
+    Yes,
+    /// Sessions from this machine only.
+    Local,
+}
+
+impl Named for DebugCommand {
+    const ALL: &'static [(Self, &'static str)] =
+        &[(Self::No, "no"), (Self::Yes, "yes"), (Self::Local, "local")];
+}
+
+/// The word of `value`.
+pub fn name_of<T: Named>(value: T) -> &'static str {
+    T::ALL.iter().find(|(each, _)| *each == value).expect("ALL lists every variant").1
+}
+
+/// When a session with unsent output is closed. Bytes and seconds; 0 = no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BufferLimit {
+    /// Closed at once beyond this.
+    pub hard: u64,
+    /// Closed when beyond this for `soft_seconds` without a break.
+    pub soft: u64,
+    pub soft_seconds: u32,
+}
+
+/// `client-output-buffer-limit` of the three kinds of sessions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BufferLimits {
+    pub normal: BufferLimit,
+    pub replica: BufferLimit,
+    pub pubsub: BufferLimit,
+}
+
+impl BufferLimits {
+    fn class(&mut self, name: &str) -> Option<&mut BufferLimit> {
+        match name.to_ascii_lowercase().as_str() {
+            "normal" => Some(&mut self.normal),
+            "replica" | "slave" => Some(&mut self.replica),
+            "pubsub" => Some(&mut self.pubsub),
+            _ => None,
+        }
+    }
+}
+
+/// A type whose text has rules of its own. `parse` replaces only what the words name.
+pub trait Custom {
+    fn parse(&mut self, words: &[String]) -> Result<(), String>;
+    fn print(&self) -> String;
+}
+
+impl Custom for BufferLimits {
+    fn parse(&mut self, words: &[String]) -> Result<(), String> {
+        if !words.len().is_multiple_of(4) {
+            return Err("Wrong number of arguments in buffer limit configuration.".into());
+        }
+        let mut next = *self;
+        for quad in words.chunks_exact(4) {
+            let class = next
+                .class(&quad[0])
+                .ok_or("Invalid client class specified in buffer limit configuration.")?;
+            let parsed = (parse::memory(&quad[1]), parse::memory(&quad[2]), quad[3].parse::<u32>());
+            let (Some(hard), Some(soft), Ok(soft_seconds)) = parsed else {
+                return Err(
+                    "Error in hard, soft or soft_seconds setting in buffer limit configuration.".into()
+                );
+            };
+            *class = BufferLimit { hard, soft, soft_seconds };
+        }
+        *self = next;
+        Ok(())
+    }
+
+    fn print(&self) -> String {
+        // CONFIG GET of the reference server still says `slave`, and clients parse it.
+        [("normal", self.normal), ("slave", self.replica), ("pubsub", self.pubsub)]
+            .map(|(name, limit)| format!("{name} {} {} {}", limit.hard, limit.soft, limit.soft_seconds))
+            .join(" ")
+    }
+}
+
+/// CPUs by number, as the kernel's lists are written: `0-3,8`, or `0-14:2` for every second one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CpuList {
+    text: String,
+    cpus: Vec<usize>,
+}
+
+impl CpuList {
+    /// Ascending, each once; empty when the setting is not given.
+    pub fn cpus(&self) -> &[usize] {
+        &self.cpus
+    }
+}
+
+impl Custom for CpuList {
+    fn parse(&mut self, words: &[String]) -> Result<(), String> {
+        let [text] = words else { return Err("wrong number of arguments".into()) };
+        let cpus = if text.is_empty() { Vec::new() } else { parse::cpu_list(text)? };
+        *self = CpuList { text: text.clone(), cpus };
+        Ok(())
+    }
+
+    fn print(&self) -> String {
+        self.text.clone()
+    }
+}
+
+impl Custom for Vec<f64> {
+    fn parse(&mut self, words: &[String]) -> Result<(), String> {
+        let mut percentiles = Vec::with_capacity(words.len());
+        for word in words.iter().filter(|word| !(words.len() == 1 && word.is_empty())) {
+            let percentile = word.parse::<f64>().ok().filter(|number| !number.is_nan());
+            let percentile = percentile.ok_or("Invalid latency-tracking-info-percentiles parameters")?;
+            if !(0.0..=100.0).contains(&percentile) {
+                let text = "latency-tracking-info-percentiles parameters should sit between [0.0,100.0]";
+                return Err(text.into());
+            }
+            percentiles.push(percentile);
+        }
+        *self = percentiles;
+        Ok(())
+    }
+
+    fn print(&self) -> String {
+        self.iter().map(|percentile| percentile.to_string()).collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// Addresses of `bind`. The reference server takes at most 16.
+impl Custom for Vec<String> {
+    fn parse(&mut self, words: &[String]) -> Result<(), String> {
+        if words.len() > 16 {
+            return Err("Too many bind addresses specified.".into());
+        }
+        *self = words.iter().filter(|word| !word.is_empty()).cloned().collect();
+        Ok(())
+    }
+
+    fn print(&self) -> String {
+        self.join(" ")
+    }
+}
