@@ -99,7 +99,8 @@ impl CommandLine {
         loop {
             // A `-` at the very end stands for standard input; anywhere else it is a value.
             let last = words.len() == 1;
-            match words.next_if(|next| !next.starts_with("--") && !(last && next == "-")) {
+            let ends = |next: &String| next.starts_with("--") || last && next == "-";
+            match words.next_if(|next| !ends(next)) {
                 Some(value) => directive.push(value),
                 None => break,
             }

@@ -185,6 +185,12 @@ impl CpuList {
     }
 }
 
+impl std::fmt::Display for CpuList {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(&self.text)
+    }
+}
+
 impl Custom for CpuList {
     fn parse(&mut self, words: &[String]) -> Result<(), String> {
         let [text] = words else { return Err("wrong number of arguments".into()) };
