@@ -13,7 +13,7 @@ pub struct Verdict {
     pub torc: Option<Spread>,
     /// What it is compared with, and whose figure that is.
     pub other: Option<(String, Spread)>,
-    /// How many times better than `other`, where the bar is relative.
+    /// How many times better than `other`; for two shards, how many times the CPU of one.
     pub ratio: Option<Spread>,
     pub wanted: String,
     pub met: Option<bool>,
@@ -27,20 +27,13 @@ pub fn verdicts(results: &Results) -> Vec<Verdict> {
         [(SET_P1, 1.2), (GET_P1, 1.2), (SET_P16, 1.6), (GET_P16, 1.6), (SET_P64, 2.2), (GET_P64, 2.0)]
     {
         let of = Of { workload, tool: Tool::RedisBenchmark, metric: Metric::CpuUs };
-        list.push(against_peers(results, "CPU µs/request", of, Kind::Torc, times, false));
+        list.push(against_peers(results, "CPU µs/request", of, Kind::Torc, times));
     }
     let of = |tool, metric| Of { workload: GET_C1, tool, metric };
     let (rate, cpu, p50) = (Metric::RequestsPerSecond, Metric::CpuUs, Metric::P50Us);
-    list.push(against_peers(results, "requests/s", of(Tool::RedisBenchmark, rate), Kind::Torc, 1.5, true));
-    list.push(against_peers(
-        results,
-        "CPU µs/request",
-        of(Tool::RedisBenchmark, cpu),
-        Kind::TorcNoSpin,
-        1.0,
-        false,
-    ));
-    list.push(against_peers(results, "p50 µs", of(Tool::Loadgen, p50), Kind::TorcNoSpin, 1.0, false));
+    list.push(against_peers(results, "requests/s", of(Tool::RedisBenchmark, rate), Kind::Torc, 1.5));
+    list.push(against_peers(results, "CPU µs/request", of(Tool::RedisBenchmark, cpu), Kind::TorcNoSpin, 1.0));
+    list.push(against_peers(results, "p50 µs", of(Tool::Loadgen, p50), Kind::TorcNoSpin, 1.0));
     for workload in [MEMORY_1M, MEMORY_10M] {
         list.push(at_most(results, "RSS bytes/key", workload, Metric::BytesPerKey, 80.0, 1));
     }
@@ -53,12 +46,9 @@ pub fn verdicts(results: &Results) -> Vec<Verdict> {
 }
 
 /// Torc at least `times` better than the better of Redis and Valkey.
-fn against_peers(results: &Results, unit: &str, of: Of<'_>, torc: Kind, times: f64, more: bool) -> Verdict {
-    let best = results.best(of, &Kind::BAR, more);
-    let ratio = best.and_then(|(peer, _)| {
-        let (own, other) = ((of, torc), (of, peer));
-        if more { results.ratio(own, other) } else { results.ratio(other, own) }
-    });
+fn against_peers(results: &Results, unit: &str, of: Of<'_>, torc: Kind, times: f64) -> Verdict {
+    let best = results.best_peer(of);
+    let ratio = results.advantage(of, torc);
     let variant = if torc == Kind::TorcNoSpin { ", spin-us 0" } else { "" };
     Verdict {
         what: format!("{}{variant}: {unit}", of.workload),
@@ -82,12 +72,12 @@ fn at_most(
 ) -> Verdict {
     let of = Of { workload, tool: Tool::Loadgen, metric };
     let torc = results.spread(of, Kind::Torc);
-    let best = results.best(of, &Kind::BAR, false);
+    let best = results.best_peer(of);
     Verdict {
         what: format!("{workload}: {unit}"),
         torc,
         other: best.map(|(peer, spread)| (peer.label().to_owned(), spread)),
-        ratio: best.and_then(|(peer, _)| results.ratio((of, peer), (of, Kind::Torc))),
+        ratio: results.advantage(of, Kind::Torc),
         wanted: format!("≤ {limit}"),
         met: torc.map(|torc| torc.median <= limit),
         digits,

@@ -48,7 +48,7 @@ pub struct Options {
     /// Which servers take part [default: all that are found]
     #[arg(long, value_enum, value_delimiter = ',')]
     pub servers: Vec<servers::Kind>,
-    /// Measure memory with ten million keys too
+    /// Measure memory with ten million keys too, once
     #[arg(long)]
     pub keys_10m: bool,
     /// Keys of the growth test

@@ -160,16 +160,10 @@ fn requests_table(
     metric: Metric,
     digits: usize,
 ) -> String {
-    let more = metric == Metric::RequestsPerSecond;
     let rows = WORKLOADS.iter().map(|workload| {
         let of = Of { workload: workload.name, tool, metric };
-        let best = results.best(of, &Kind::BAR, more);
-        let ratio = best.and_then(|(peer, _)| {
-            let (own, other) = ((of, Kind::Torc), (of, peer));
-            if more { results.ratio(own, other) } else { results.ratio(other, own) }
-        });
         let cells = kinds.iter().map(|&kind| cell(results.spread(of, kind), digits));
-        (workload.name.to_owned(), cells.chain([cell(ratio, 2)]).collect())
+        (workload.name.to_owned(), cells.chain([cell(results.advantage(of, Kind::Torc), 2)]).collect())
     });
     table(title, kinds, Some("Torc better than the better of Redis, Valkey by"), rows.collect())
 }

@@ -27,6 +27,10 @@ pub enum Metric {
 }
 
 impl Metric {
+    fn more_is_better(self) -> bool {
+        self == Self::RequestsPerSecond
+    }
+
     pub fn name(self) -> &'static str {
         match self {
             Self::RequestsPerSecond => "requests_per_second",
@@ -108,11 +112,21 @@ impl Results {
         Spread::of(self.values(of, server).map(|(_, value)| value).collect())
     }
 
-    /// Of `servers`, the one with the best median: the largest if `more` is better, else the smallest.
-    pub fn best(&self, of: Of<'_>, servers: &[Kind], more: bool) -> Option<(Kind, Spread)> {
-        let found = servers.iter().filter_map(|&server| Some((server, self.spread(of, server)?)));
-        let sign = if more { -1.0 } else { 1.0 };
+    /// The better of Redis and Valkey, by its median.
+    pub fn best_peer(&self, of: Of<'_>) -> Option<(Kind, Spread)> {
+        let found = Kind::BAR.iter().filter_map(|&server| Some((server, self.spread(of, server)?)));
+        let sign = if of.metric.more_is_better() { -1.0 } else { 1.0 };
         found.min_by(|(_, a), (_, b)| (sign * a.median).total_cmp(&(sign * b.median)))
+    }
+
+    /// How many times better `server` is than the best peer.
+    pub fn advantage(&self, of: Of<'_>, server: Kind) -> Option<Spread> {
+        let (peer, _) = self.best_peer(of)?;
+        if of.metric.more_is_better() {
+            self.ratio((of, server), (of, peer))
+        } else {
+            self.ratio((of, peer), (of, server))
+        }
     }
 
     /// `above / below`: the ratio of the medians, and the extremes of the ratios within each repetition, where both
@@ -157,9 +171,15 @@ mod tests {
 
     #[test]
     fn the_best_peer_is_the_one_with_the_best_median() {
-        let best = |more| results().best(CPU, &Kind::BAR, more).map(|(kind, _)| kind);
-        assert_eq!(best(false), Some(Kind::Valkey));
-        assert_eq!(best(true), Some(Kind::Redis));
+        let mut results = results();
+        assert_eq!(results.best_peer(CPU).map(|(kind, _)| kind), Some(Kind::Valkey));
+        assert_eq!(results.advantage(CPU, Kind::Torc).map(|ratio| ratio.median), Some(2.0));
+        let rate = Of { metric: Metric::RequestsPerSecond, ..CPU };
+        for (server, value) in [(Kind::Redis, 5.0), (Kind::Valkey, 4.0), (Kind::Torc, 15.0)] {
+            results.add(rate, server, 0, value);
+        }
+        assert_eq!(results.best_peer(rate).map(|(kind, _)| kind), Some(Kind::Redis));
+        assert_eq!(results.advantage(rate, Kind::Torc).map(|ratio| ratio.median), Some(3.0));
     }
 
     #[test]
