@@ -13,7 +13,7 @@ pub mod structures;
 
 pub mod keyspace;
 
-// pub mod commands;
+pub mod commands;
 
 pub mod shard;
 

@@ -49,6 +49,22 @@ impl<'a> Args<'a> {
         Ok(argument)
     }
 
+    /// Stands before argument `index` next. A step of `Run::Steps` cannot know how far earlier ones came.
+    pub fn seek(&mut self, index: usize) {
+        self.next = index.min(self.argv.len());
+    }
+
+    /// A database's number; whether there is such a database is for the shard to say.
+    pub fn db(&mut self) -> Result<i64, Refusal> {
+        let range = i64::from(i32::MIN)..=i64::from(i32::MAX);
+        let db = self.int()?;
+        let refusal = || {
+            let text = format!("value is out of range, value must between {} and {}", range.start(), range.end());
+            Refusal::Err(text.into())
+        };
+        if range.contains(&db) { Ok(db) } else { Err(refusal()) }
+    }
+
     #[inline]
     pub fn key(&mut self) -> Result<Key<'a>, Refusal> {
         let index = self.next;

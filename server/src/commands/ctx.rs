@@ -2,6 +2,7 @@
 
 use super::{Args, Outbox, WatchTable};
 use crate::keyspace::{Access, Encode, Entry, Key, Keyspace, Value, ValueRef};
+use crate::limits;
 use crate::resp::{Refusal, Reply};
 
 /// All that a shard holds and commands work on.
@@ -17,8 +18,10 @@ pub struct Data {
     pub active_expire: bool,
     /// How lookups mark entries as used: the policy of `maxmemory-policy`.
     pub access: Access,
-    /// State of the generator behind `Ctx::random`, seeded at start.
+    /// State of `next_random`, seeded at start.
     pub random: u64,
+    /// `proto-max-bulk-len`: longest string that a command may build, in bytes.
+    pub max_string: u64,
 }
 
 impl Data {
@@ -33,16 +36,21 @@ impl Data {
             active_expire: true,
             access: Access::default(),
             random: seed | 1,
+            max_string: limits::MAX_BULK,
         }
     }
 
-    /// xorshift64*: fast, and good enough for RANDOMKEY and LFU counters, which need no secrecy.
     pub fn next_random(&mut self) -> u64 {
-        self.random ^= self.random >> 12;
-        self.random ^= self.random << 25;
-        self.random ^= self.random >> 27;
-        self.random.wrapping_mul(0x2545_F491_4F6C_DD1D)
+        next_random(&mut self.random)
     }
+}
+
+/// xorshift64*: fast, and good enough for RANDOMKEY and LFU counters, which need no secrecy.
+fn next_random(state: &mut u64) -> u64 {
+    *state ^= *state >> 12;
+    *state ^= *state << 25;
+    *state ^= *state >> 27;
+    state.wrapping_mul(0x2545_F491_4F6C_DD1D)
 }
 
 pub struct Ctx<'a> {
@@ -118,9 +126,34 @@ impl<'a> Ctx<'a> {
         self.read(key).map(string_of).transpose()
     }
 
+    /// As `read_string`, with the reply to write it to, which could not be borrowed beside the value.
+    #[inline]
+    pub fn read_replying(&mut self, key: &Key) -> Result<(Option<ValueRef<'_>>, &mut Reply<'a>), Refusal> {
+        self.expire_if_due(key);
+        let data = &mut *self.data;
+        let access = if self.no_touch { None } else { Some(&data.access) };
+        let entry = data.keyspace.find(self.db, key, access);
+        if entry.is_some() {
+            data.hits += 1;
+        } else {
+            data.misses += 1;
+        }
+        Ok((entry.map(string_of).transpose()?, &mut self.reply))
+    }
+
     /// The string at `key` for a command that is going to write it.
     pub fn lookup_string(&mut self, key: &Key) -> Result<Option<ValueRef<'_>>, Refusal> {
         self.lookup(key).map(string_of).transpose()
+    }
+
+    /// As `lookup_string`, with the key's time of expiry in Unix ms.
+    #[inline]
+    pub fn lookup_string_with_expiry(
+        &mut self,
+        key: &Key,
+    ) -> Result<Option<(ValueRef<'_>, Option<i64>)>, Refusal> {
+        let Some(entry) = self.lookup(key) else { return Ok(None) };
+        Ok(Some((string_of(entry)?, entry.expire())))
     }
 
     /// Time of expiry of an existing key, in Unix ms.
@@ -169,6 +202,24 @@ impl<'a> Ctx<'a> {
             self.data.watches.touch(self.db, key);
         }
         removed
+    }
+
+    /// A key of this shard chosen at random; one whose time is up is removed and another one drawn.
+    pub fn random_key(&mut self) -> Option<Vec<u8>> {
+        /// With more draws than this all keys may well be past their time; the last one drawn will do then.
+        const DRAWS: usize = 100;
+        for draw in 0.. {
+            let data = &mut *self.data;
+            let random = &mut data.random;
+            let entry = data.keyspace.random(self.db, &mut || next_random(random))?;
+            let bytes = entry.key().to_vec();
+            let key = data.keyspace.hasher().key(&bytes);
+            if draw == DRAWS || !data.keyspace.is_due(self.db, &key, self.now) {
+                return Some(bytes);
+            }
+            self.expire(&key);
+        }
+        None
     }
 
     /// Removes a key and hands out its value and expiry.

@@ -5,15 +5,26 @@
 
 mod args;
 mod client;
+mod copy;
 mod core;
 mod ctx;
 mod execute;
+mod expire;
+mod generic;
+mod generic_walk;
 mod lookup;
+mod object;
 mod outbox;
 mod row;
 mod slowlog;
 mod stats;
 mod steps;
+mod string;
+mod string_lcs;
+mod string_number;
+mod string_set;
+#[cfg(test)]
+mod testing;
 mod watch;
 
 pub use args::Args;
@@ -21,6 +32,7 @@ pub use client::{Client, ClientFlags, ReplyMode};
 pub use core::{Core, NodeFacts};
 pub use ctx::{Ctx, Data};
 pub use execute::execute_local;
+pub use generic_walk::{Filter, ScanCall, walk_step};
 pub use lookup::{Table, table};
 pub use outbox::{Mark, Outbox};
 pub use row::{
@@ -33,4 +45,14 @@ pub use steps::{Carry, Next, Visit};
 pub use watch::WatchTable;
 
 /// Every family of commands. Adding a family is one line here.
-pub const FAMILIES: &[&[Command]] = &[];
+pub const FAMILIES: &[&[Command]] = &[
+    string::COMMANDS,
+    string_set::COMMANDS,
+    string_number::COMMANDS,
+    string_lcs::COMMANDS,
+    generic::COMMANDS,
+    generic_walk::COMMANDS,
+    copy::COMMANDS,
+    expire::COMMANDS,
+    object::COMMANDS,
+];

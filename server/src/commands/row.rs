@@ -253,6 +253,14 @@ impl Command {
         if arity >= 0 { argc as isize == arity } else { argc as isize >= -arity }
     }
 
+    /// Refuses a command whose last group of arguments is cut off (`MSET key value key`). Arity allows it, so
+    /// whoever splits a command by its keys asks here first.
+    #[inline]
+    pub fn check_groups(&self, argc: usize) -> Result<(), Refusal> {
+        let whole = |spec: &KeySpec| spec.last >= 0 || (argc - spec.first).is_multiple_of(spec.step);
+        if self.keys.iter().all(whole) { Ok(()) } else { Err(Refusal::Arity(self.full_name)) }
+    }
+
     /// All ACL categories, those that follow from flags and group included, as the reference derives them.
     pub fn categories(&self) -> Categories {
         let mut categories = self.extra_categories;
