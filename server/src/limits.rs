@@ -46,6 +46,9 @@ pub const MESH_DEPTH: usize = 256;
 /// so that APPEND and SETRANGE can keep slack without moving the key.
 pub const INLINE_VALUE: usize = 1024;
 
+/// Entries that a walk (KEYS, SCAN) visits on a shard before it lets other commands run: about 0.1 ms.
+pub const WALK_SLICE: usize = 1024;
+
 /// Bytes of a big value given back to the allocator per slice of background freeing.
 pub const REAP_SLICE: usize = 1 << 20;
 

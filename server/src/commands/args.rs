@@ -59,7 +59,8 @@ impl<'a> Args<'a> {
         let range = i64::from(i32::MIN)..=i64::from(i32::MAX);
         let db = self.int()?;
         let refusal = || {
-            let text = format!("value is out of range, value must between {} and {}", range.start(), range.end());
+            let text =
+                format!("value is out of range, value must between {} and {}", range.start(), range.end());
             Refusal::Err(text.into())
         };
         if range.contains(&db) { Ok(db) } else { Err(refusal()) }

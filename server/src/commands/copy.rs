@@ -20,10 +20,7 @@ const RENAME: Command = Command {
     full_name: "rename",
     arity: 3,
     flags: Flags::WRITE,
-    keys: &[
-        KeySpec::at(SOURCE, MOVED),
-        KeySpec::at(DESTINATION, KeyFlags::OW.union(KeyFlags::UPDATE)),
-    ],
+    keys: &[KeySpec::at(SOURCE, MOVED), KeySpec::at(DESTINATION, KeyFlags::OW.union(KeyFlags::UPDATE))],
     run: Run::Steps(rename),
     summary: "Gives a key another name, which is overwritten if it exists.",
     syntax: "key newkey",
@@ -35,10 +32,7 @@ const RENAMENX: Command = Command {
     full_name: "renamenx",
     arity: 3,
     flags: Flags::WRITE.union(Flags::FAST),
-    keys: &[
-        KeySpec::at(SOURCE, MOVED),
-        KeySpec::at(DESTINATION, KeyFlags::OW.union(KeyFlags::INSERT)),
-    ],
+    keys: &[KeySpec::at(SOURCE, MOVED), KeySpec::at(DESTINATION, KeyFlags::OW.union(KeyFlags::INSERT))],
     run: Run::Steps(renamenx),
     summary: "Gives a key another name unless a key has it already.",
     syntax: "key newkey",
@@ -94,7 +88,7 @@ fn rename(step: usize, args: &mut Args, mut carries: Vec<Carry>, reply: &mut Rep
     }
 }
 
-fn renamenx(step: usize, args: &mut Args, mut carries: Vec<Carry>, reply: &mut Reply) -> Result<Next, Refusal> {
+fn renamenx(step: usize, _: &mut Args, mut carries: Vec<Carry>, reply: &mut Reply) -> Result<Next, Refusal> {
     match step {
         0 => Ok(Next::Visit(vec![
             visit(SOURCE, must_exist, Carry::Nothing),

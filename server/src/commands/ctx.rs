@@ -256,7 +256,6 @@ impl<'a> Ctx<'a> {
         let data = &mut *self.data;
         let Some(entry) = data.keyspace.get(self.db, key) else { return };
         let (mut digits, mut stamp) = (itoa::Buffer::new(), itoa::Buffer::new());
-        let ValueRef::Int(_) | ValueRef::Str(_) = entry.value();
         let value = entry.value();
         let value = value.to_bytes(&mut digits);
         let set: [&[u8]; 3] = [b"SET", key.bytes, value];
@@ -273,5 +272,5 @@ impl<'a> Ctx<'a> {
 #[inline]
 fn string_of(entry: Entry<'_>) -> Result<ValueRef<'_>, Refusal> {
     // The one place that will refuse other types: strings are the only kind of value so far.
-    Ok(entry.into_value())
+    Ok(entry.value())
 }

@@ -1,9 +1,11 @@
-//! KEYS and SCAN: how their options read and which entries a slice of the walk shows. Who walks, slice by
-//! slice and shard after shard, is the coordinator's business.
+//! KEYS and SCAN: how their options read, what a walk visits slice by slice and shard after shard, and which
+//! entries it shows. Getting from shard to shard is the coordinator's business.
 
 use super::generic::kind_name;
 use super::{Args, Categories, Command, Data, Flags, Run, Walk};
-use crate::resp::{Refusal, glob_match};
+use crate::keyspace::{Entry, Keyspace, Ring};
+use crate::limits;
+use crate::resp::{Refusal, Reply, glob_match};
 
 pub const COMMANDS: &[Command] = &[KEYS, SCAN];
 
@@ -37,50 +39,117 @@ const SCAN: Command = Command {
 };
 
 /// Which keys a walk shows.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Filter<'a> {
-    pattern: Option<&'a [u8]>,
+#[derive(Clone, Debug, Default)]
+pub struct WalkFilter {
+    pattern: Option<Vec<u8>>,
     /// The name of a type as given; one that no type has matches nothing.
-    kind: Option<&'a [u8]>,
+    kind: Option<Vec<u8>>,
 }
 
-impl<'a> Filter<'a> {
-    pub fn pattern(pattern: &'a [u8]) -> Self {
-        // The pattern that scripts use most costs nothing.
-        Filter { pattern: (pattern != b"*").then_some(pattern), kind: None }
+impl WalkFilter {
+    fn set_pattern(&mut self, pattern: &[u8]) {
+        // What scripts ask for most costs nothing.
+        self.pattern = (pattern != b"*").then(|| pattern.to_vec());
+    }
+
+    fn shows(&self, entry: &Entry) -> bool {
+        let matches = |pattern: &Vec<u8>| glob_match(pattern, entry.key(), false);
+        let is_kind = |kind: &Vec<u8>| kind.eq_ignore_ascii_case(kind_name(entry.kind()).as_bytes());
+        self.pattern.as_ref().is_none_or(matches) && self.kind.as_ref().is_none_or(is_kind)
     }
 }
 
-/// The arguments of one SCAN call.
-#[derive(Clone, Copy, Debug)]
-pub struct ScanCall<'a> {
-    pub cursor: u64,
-    /// How many entries to visit, at least 1.
-    pub count: usize,
-    pub filter: Filter<'a>,
+/// A walk over the shards' keys: what to visit next, and what has been found so far. Cursor 0 is both the
+/// first slot's start and the end of all slots.
+#[derive(Debug)]
+pub struct WalkPlan {
+    kind: Walk,
+    filter: WalkFilter,
+    cursor: u64,
+    /// Past the last slot.
+    ended: bool,
+    /// Entries still to be visited.
+    left: usize,
+    keys: Vec<Vec<u8>>,
 }
 
-impl<'a> ScanCall<'a> {
-    /// `args` stands behind the command's name.
-    pub fn parse(args: &mut Args<'a>) -> Result<Self, Refusal> {
+impl WalkPlan {
+    /// KEYS; `args` stands behind the command's name.
+    pub fn keys(args: &mut Args) -> Result<Self, Refusal> {
+        let mut plan = WalkPlan::new(Walk::Keys, 0, usize::MAX);
+        plan.filter.set_pattern(args.take()?);
+        Ok(plan)
+    }
+
+    /// One call of SCAN; `args` stands behind the command's name.
+    pub fn scan(args: &mut Args) -> Result<Self, Refusal> {
         /// Entries visited unless the client asks for more.
         const DEFAULT_COUNT: usize = 10;
         let cursor = parse_cursor(args.take()?).ok_or(Refusal::err("invalid cursor"))?;
-        let mut call = ScanCall { cursor, count: DEFAULT_COUNT, filter: Filter::default() };
+        let mut plan = WalkPlan::new(Walk::Scan, cursor, DEFAULT_COUNT);
         while args.remaining() >= 2 {
             if args.option("count") {
                 let count = args.int()?;
-                call.count = usize::try_from(count).ok().filter(|count| *count > 0).ok_or(Refusal::Syntax)?;
+                plan.left = usize::try_from(count).ok().filter(|count| *count > 0).ok_or(Refusal::Syntax)?;
             } else if args.option("match") {
-                call.filter.pattern = Filter::pattern(args.take()?).pattern;
+                plan.filter.set_pattern(args.take()?);
             } else if args.option("type") {
-                call.filter.kind = Some(args.take()?);
+                plan.filter.kind = Some(args.take()?.to_vec());
             } else {
                 return Err(Refusal::Syntax);
             }
         }
         args.finish()?;
-        Ok(call)
+        Ok(plan)
+    }
+
+    fn new(kind: Walk, cursor: u64, left: usize) -> Self {
+        // Clients may make cursors up.
+        let ended = Keyspace::slot_at(cursor).is_none();
+        WalkPlan { kind, filter: WalkFilter::default(), cursor, ended, left, keys: Vec::new() }
+    }
+
+    pub fn filter(&self) -> &WalkFilter {
+        &self.filter
+    }
+
+    fn home(&self, ring: Ring) -> usize {
+        ring.home(Keyspace::slot_at(self.cursor).expect("a walk that has not ended stands in a slot"))
+    }
+
+    fn budget(&self) -> usize {
+        self.left.min(limits::WALK_SLICE)
+    }
+
+    /// The shard to visit next, from which cursor on, and how many entries to look at; `None` when done.
+    pub fn next(&self, ring: Ring) -> Option<(usize, u64, usize)> {
+        (!self.ended && self.left > 0).then(|| (self.home(ring), self.cursor, self.budget()))
+    }
+
+    /// Takes in what a visit found, and where on its shard it stopped (0: at the end).
+    pub fn absorb(&mut self, mut keys: Vec<Vec<u8>>, cursor: u64, ring: Ring) {
+        if cursor != 0 {
+            self.left -= self.budget();
+            self.cursor = cursor;
+        } else {
+            // How many entries the shard's rest held is unknown; counting those shown lets a call go on to the
+            // next shard, so that a small database is scanned by one call however many shards there are.
+            self.left = self.left.saturating_sub(keys.len());
+            let next = self.home(ring) + 1;
+            self.ended = next == ring.shards();
+            self.cursor = if self.ended { 0 } else { Keyspace::cursor_at(ring.slots(next).start as u16) };
+        }
+        self.keys.append(&mut keys);
+    }
+
+    pub fn reply(&self, reply: &mut Reply) {
+        if self.kind == Walk::Scan {
+            let cursor = if self.ended { 0 } else { self.cursor };
+            reply.array(2);
+            reply.bulk(itoa::Buffer::new().format(cursor).as_bytes());
+        }
+        reply.array(self.keys.len());
+        self.keys.iter().for_each(|key| reply.bulk(key));
     }
 }
 
@@ -110,16 +179,12 @@ pub fn walk_step(
     now: i64,
     cursor: u64,
     budget: usize,
-    filter: &Filter,
+    filter: &WalkFilter,
     emit: &mut dyn FnMut(&[u8]),
 ) -> u64 {
     data.keyspace.scan(db, cursor, budget, &mut |entry| {
-        let key = entry.key();
-        let matches = filter.pattern.is_none_or(|pattern| glob_match(pattern, key, false));
-        let kind = || kind_name(entry.kind()).as_bytes();
-        let of_kind = filter.kind.is_none_or(|wanted| wanted.eq_ignore_ascii_case(kind()));
-        if matches && of_kind && entry.expire().is_none_or(|at| at > now) {
-            emit(key);
+        if entry.expire().is_none_or(|at| at > now) && filter.shows(&entry) {
+            emit(entry.key());
         }
     })
 }

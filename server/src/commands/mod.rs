@@ -31,13 +31,13 @@ pub use args::Args;
 pub use client::{Client, ClientFlags, ReplyMode};
 pub use core::{Core, NodeFacts};
 pub use ctx::{Ctx, Data};
-pub use execute::execute_local;
-pub use generic_walk::{Filter, ScanCall, walk_step};
+pub use execute::{execute_local, visit_key};
+pub use generic_walk::{WalkFilter, WalkPlan, walk_step};
 pub use lookup::{Table, table};
 pub use outbox::{Mark, Outbox};
 pub use row::{
     Access, Categories, Command, Control, Flags, Group, Handler, KeyFlags, KeyRef, KeySpec, Lock, Merge, Run,
-    Walk,
+    StepFn, Walk,
 };
 pub use slowlog::{Slowlog, SlowlogEntry};
 pub use stats::{CommandStats, CoreStats};

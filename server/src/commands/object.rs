@@ -74,11 +74,9 @@ const REFCOUNT: Command = Command {
     ..ASK
 };
 
-const IDLE_TIME_UNTRACKED: &str =
-    "An LFU maxmemory policy is selected, idle time not tracked. Please note that when switching between \
+const IDLE_TIME_UNTRACKED: &str = "An LFU maxmemory policy is selected, idle time not tracked. Please note that when switching between \
      policies at runtime LRU and LFU data will take some time to adjust.";
-const FREQUENCY_UNTRACKED: &str =
-    "An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching \
+const FREQUENCY_UNTRACKED: &str = "An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching \
      between policies at runtime LRU and LFU data will take some time to adjust.";
 
 const HELP_LINES: &[&str] = &[

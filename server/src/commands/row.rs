@@ -2,7 +2,7 @@
 
 use bitflags::bitflags;
 
-use super::{Args, Core, Ctx, Next, Carry};
+use super::{Args, Carry, Core, Ctx, Next};
 use crate::resp::{Argv, Refusal, Reply};
 
 bitflags! {
@@ -176,10 +176,17 @@ pub enum Run {
     OneShard(Handler),
     /// Each shard gets the command with only its own keys (and what goes with them: `KeySpec::step`
     /// arguments a key); the replies are merged.
-    Split { part: Handler, merge: Merge },
+    Split {
+        part: Handler,
+        merge: Merge,
+    },
     /// Reads keys, decides, writes keys, over as many hops as `StepFn` asks for, under one lock.
     Steps(StepFn),
-    EveryCore { lock: Lock, part: CoreHandler, merge: Merge },
+    EveryCore {
+        lock: Lock,
+        part: CoreHandler,
+        merge: Merge,
+    },
     Walk(Walk),
     Control(Control),
 }
@@ -287,7 +294,8 @@ impl Command {
     pub fn key_refs<'a>(&'a self, argv: Argv<'a>) -> impl Iterator<Item = KeyRef> + 'a {
         let argc = argv.len();
         self.keys.iter().flat_map(move |spec| {
-            let last = if spec.last < 0 { argc.checked_add_signed(spec.last) } else { Some(spec.last as usize) };
+            let last =
+                if spec.last < 0 { argc.checked_add_signed(spec.last) } else { Some(spec.last as usize) };
             let end = last.map_or(0, |last| (last + 1).min(argc));
             (spec.first..end).step_by(spec.step).map(move |index| KeyRef { index, flags: spec.flags })
         })

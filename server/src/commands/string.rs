@@ -1,13 +1,12 @@
 //! Strings read and written whole or in part. Options with expiries are in `string_set`, arithmetic in
 //! `string_number`.
 
-use super::{Args, Carry, Command, Ctx, Flags, Group, KeyFlags, KeySpec, Merge, Next, Run, Visit};
 use super::Categories;
+use super::{Args, Carry, Command, Ctx, Flags, Group, KeyFlags, KeySpec, Merge, Next, Run, Visit};
 use crate::keyspace::{Encode, Key, Value};
 use crate::resp::Refusal;
 
-const BASE: Command =
-    Command { group: Group::String, extra_categories: Categories::STRING, ..Command::BASE };
+const BASE: Command = Command { group: Group::String, extra_categories: Categories::STRING, ..Command::BASE };
 const READ_FAST: Flags = Flags::READONLY.union(Flags::FAST);
 const WRITE_OOM: Flags = Flags::WRITE.union(Flags::DENYOOM);
 const WRITE_OOM_FAST: Flags = WRITE_OOM.union(Flags::FAST);
@@ -15,9 +14,8 @@ const RO_ACCESS: KeyFlags = KeyFlags::RO.union(KeyFlags::ACCESS);
 const RW_ACCESS_UPDATE: KeyFlags = KeyFlags::RW.union(KeyFlags::ACCESS).union(KeyFlags::UPDATE);
 const OW_INSERT: KeyFlags = KeyFlags::OW.union(KeyFlags::INSERT);
 
-pub const COMMANDS: &[Command] = &[
-    GET, MGET, STRLEN, GETRANGE, SUBSTR, GETSET, GETDEL, SETNX, MSET, MSETNX, APPEND, SETRANGE,
-];
+pub const COMMANDS: &[Command] =
+    &[GET, MGET, STRLEN, GETRANGE, SUBSTR, GETSET, GETDEL, SETNX, MSET, MSETNX, APPEND, SETRANGE];
 
 const GET: Command = Command {
     name: "get",
@@ -283,7 +281,9 @@ fn msetnx(
     match step {
         0 => {
             MSETNX.check_groups(argv.len())?;
-            Ok(Next::Visit((1..argv.len()).step_by(2).map(|key| visit(key, exists, Carry::Nothing)).collect()))
+            Ok(Next::Visit(
+                (1..argv.len()).step_by(2).map(|key| visit(key, exists, Carry::Nothing)).collect(),
+            ))
         }
         1 if carries.iter().any(|carry| matches!(carry, Carry::Int(1))) => {
             reply.int(0);
@@ -363,4 +363,93 @@ fn setrange(ctx: &mut Ctx, args: &mut Args) -> Result<(), Refusal> {
     ctx.effect_as_is(args);
     ctx.reply.int(before.unwrap_or(0).max(end) as i64);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::commands::testing::Shell;
+
+    #[test]
+    fn strings_are_stored_read_and_replaced() {
+        let mut shell = Shell::new();
+        assert_eq!(shell.run("get k"), "$-1");
+        assert_eq!(shell.run("set k v"), "+OK");
+        assert_eq!(shell.run("GET k"), "$1 v");
+        assert_eq!(shell.run("getset k 12"), "$1 v");
+        assert_eq!(shell.run("strlen k"), ":2");
+        assert_eq!(shell.run("getdel k"), "$2 12");
+        assert_eq!(shell.run("getdel k"), "$-1");
+        assert_eq!(shell.run("setnx k a"), ":1");
+        assert_eq!(shell.run("setnx k b"), ":0");
+        assert_eq!(shell.effects(), ["set k v", "SET k 12", "DEL k", "SET k a"]);
+        shell.resp3 = true;
+        assert_eq!(shell.run("get none"), "_");
+        assert_eq!((shell.data.hits, shell.data.misses), (4, 3));
+    }
+
+    #[test]
+    fn several_keys_at_once() {
+        let mut shell = Shell::new();
+        assert_eq!(shell.run("mset a 1 b 2 a 3"), "+OK");
+        assert_eq!(shell.run("mget a none b"), "*3 $1 3 $-1 $1 2");
+        assert_eq!(shell.run("mset a 1 b"), "-ERR wrong number of arguments for 'mset' command");
+        assert_eq!(shell.run("msetnx a 1 b"), "-ERR wrong number of arguments for 'msetnx' command");
+        assert_eq!(shell.run("msetnx c 1 b 2"), ":0");
+        assert_eq!(shell.run("msetnx c 1 d 2 c 3"), ":1");
+        assert_eq!(shell.run("mget c d"), "*2 $1 3 $1 2");
+        assert_eq!(shell.effects(), ["mset a 1 b 2 a 3", "SET c 1", "SET d 2", "SET c 3"]);
+    }
+
+    #[test]
+    fn ranges_are_clipped_to_the_string() {
+        let mut shell = Shell::new();
+        shell.run("set k hello");
+        shell.run("set n 12345");
+        let cases = [
+            ("0 -1", "hello"),
+            ("1 3", "ell"),
+            ("-3 -1", "llo"),
+            ("-100 1", "he"),
+            ("3 100", "lo"),
+            ("3 1", ""),
+            ("-1 -3", ""),
+            ("5 9", ""),
+            ("-9 -8", "h"),
+            ("0 -9223372036854775808", "h"),
+            ("9223372036854775807 -1", ""),
+        ];
+        for (range, text) in cases {
+            assert_eq!(
+                shell.run(&format!("getrange k {range}")),
+                format!("${} {text}", text.len()).trim(),
+                "{range}"
+            );
+        }
+        assert_eq!(shell.run("substr n 1 2"), "$2 23");
+        assert_eq!(shell.run("getrange none 0 -1"), "$0");
+        assert_eq!(shell.run("getrange none 0 x"), "-ERR value is not an integer or out of range");
+    }
+
+    #[test]
+    fn strings_grow_up_to_the_limit() {
+        let mut shell = Shell::new();
+        shell.data.max_string = 10;
+        let too_long = "-ERR string exceeds maximum allowed size (proto-max-bulk-len)";
+        assert_eq!(shell.run("append k 12"), ":2");
+        assert_eq!(shell.run("object encoding k"), "$3 int");
+        assert_eq!(shell.run("append k 34"), ":4");
+        assert_eq!(shell.run("object encoding k"), "$3 raw");
+        assert_eq!(shell.run("append k 1234567"), too_long);
+        assert_eq!(shell.run("setrange k 9 xy"), too_long);
+        assert_eq!(shell.run("setrange k 9223372036854775807 x"), too_long);
+        assert_eq!(shell.run("setrange k -1 x"), "-ERR offset is out of range");
+        assert_eq!(shell.run("setrange k 99 \"\""), ":4");
+        assert_eq!(shell.run("setrange none 99 \"\""), ":0");
+        assert_eq!(shell.run("setrange k 1 xy"), ":4");
+        assert_eq!(shell.run("setrange k 5 z"), ":6");
+        assert_eq!(shell.run("get k"), "$6 1xy4\0z");
+        assert_eq!(shell.run("setrange new 1 z"), ":2");
+        assert_eq!(shell.run("object encoding new"), "$3 raw");
+        assert_eq!(shell.effects().len(), 5);
+    }
 }

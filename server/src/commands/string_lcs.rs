@@ -88,7 +88,8 @@ fn options(args: &mut Args) -> Result<Options, Refusal> {
 
 /// Brings back the string, an empty one if the key is missing.
 fn fetch(ctx: &mut Ctx, key: &Key, _: Carry) -> Result<Carry, Refusal> {
-    let value = ctx.read_string(key).map_err(|_| Refusal::err("The specified keys must contain string values"))?;
+    let value =
+        ctx.read_string(key).map_err(|_| Refusal::err("The specified keys must contain string values"))?;
     let bytes = value.map_or(Vec::new(), |value| value.to_bytes(&mut itoa::Buffer::new()).to_vec());
     Ok(Carry::Bytes(bytes))
 }

@@ -6,6 +6,7 @@ mod access;
 mod entry;
 mod expiry;
 mod graveyard;
+mod ring;
 mod store;
 mod value;
 mod walk;
@@ -22,6 +23,7 @@ pub use crate::structures::{Key, KeyHasher, slot_of};
 pub use access::Access;
 pub use entry::Entry;
 pub use expiry::ExpireStep;
+pub use ring::Ring;
 pub use value::{EMBSTR_MAX, Encode, Encoding, Kind, Value, ValueRef};
 
 /// Sees what is about to change; snapshots hang on it.

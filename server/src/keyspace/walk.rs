@@ -1,12 +1,19 @@
 //! Ways through a database: SCAN, RANDOMKEY, all of it.
 
 use super::{Entry, Keyspace};
+use crate::limits::SLOTS;
 use crate::structures::{POSITION_BITS, Position};
 
 impl Keyspace {
     /// The cursor at which `slot` begins: where to continue on the next shard.
     pub fn cursor_at(slot: u16) -> u64 {
         u64::from(slot) << POSITION_BITS
+    }
+
+    /// The slot that `cursor` stands in; `None` if it stands behind the last one.
+    pub fn slot_at(cursor: u64) -> Option<u16> {
+        let slot = cursor >> POSITION_BITS;
+        (slot < SLOTS as u64).then_some(slot as u16)
     }
 
     /// Visits entries from `cursor` on until about `budget` were seen; returns the next cursor, 0 at the end of this

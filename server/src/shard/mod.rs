@@ -5,18 +5,17 @@
 
 mod execute;
 mod locks;
-mod ring;
 
 use std::collections::BTreeSet;
 
 use slab::Slab;
 
-pub use execute::{Call, execute};
+pub use execute::{Call, execute, refuse};
 pub use locks::{LockSet, Owner};
-pub use ring::Ring;
 
 use crate::commands::{Command, Data};
 use crate::keyspace::KeyHasher;
+pub use crate::keyspace::Ring;
 use crate::resp::{Argv, OwnedArgv};
 use locks::Locks;
 
