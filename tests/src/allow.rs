@@ -115,7 +115,7 @@ pub fn agree(args: &Args, theirs: &Reply, ours: &Reply) -> bool {
 const ABSOLUTE: std::ops::Range<i64> = 3_786_912_000..5_049_216_000;
 
 impl Rule {
-    fn agree(self, theirs: &Reply, ours: &Reply) -> bool {
+    pub fn agree(self, theirs: &Reply, ours: &Reply) -> bool {
         match (self, theirs, ours) {
             (Rule::AnyInt, Reply::Int(_), Reply::Int(_)) => true,
             (Rule::Near(lag), Reply::Int(a), Reply::Int(b)) => *a >= 0 && *b >= 0 && (a - b).abs() <= lag,
