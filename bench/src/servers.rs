@@ -85,33 +85,22 @@ impl Kind {
         matches!(self, Self::Kevy | Self::Echo)
     }
 
-    /// Arguments for one server that keeps nothing on disk. Torc has no persistence yet, hence nothing to turn off.
+    /// Arguments for one server that keeps nothing on disk.
     fn arguments(self, setup: &Setup, port: u16, dir: &str) -> Vec<String> {
         let port = port.to_string();
         let threads = setup.shards.to_string();
         let cpu = setup.cpus[0].to_string();
-        let words: Vec<&str> = match self {
-            Self::Torc if setup.defaults => vec!["--port", &port],
-            Self::Torc => vec!["--port", &port, "--shards", &threads],
-            Self::TorcNoSpin => vec!["--port", &port, "--shards", &threads, "--spin-us", "0"],
-            Self::Redis | Self::Valkey => {
-                vec![
-                    "--port",
-                    &port,
-                    "--save",
-                    "",
-                    "--appendonly",
-                    "no",
-                    "--io-threads",
-                    &threads,
-                    "--dir",
-                    dir,
-                ]
-            }
-            Self::Kevy => vec!["--port", &port, "--threads", &threads, "--no-aof", "--dir", dir],
-            Self::Echo => vec!["--port", &port, "--cpu", &cpu],
+        let in_memory = ["--port", &port, "--save", "", "--appendonly", "no", "--dir", dir];
+        let own: &[&str] = match self {
+            Self::Torc if setup.defaults => &[],
+            Self::Torc => &["--shards", &threads],
+            Self::TorcNoSpin => &["--shards", &threads, "--spin-us", "0"],
+            Self::Redis | Self::Valkey => &["--io-threads", &threads],
+            Self::Kevy => &["--port", &port, "--threads", &threads, "--no-aof", "--dir", dir],
+            Self::Echo => &["--port", &port, "--cpu", &cpu],
         };
-        words.into_iter().map(str::to_owned).collect()
+        let common: &[&str] = if matches!(self, Self::Kevy | Self::Echo) { &[] } else { &in_memory };
+        common.iter().chain(own).map(|&word| word.to_owned()).collect()
     }
 }
 
@@ -174,7 +163,7 @@ pub struct Setup {
     pub cpus: Vec<usize>,
     /// Cores' worth of shards (Torc), threads (kevy) or I/O threads (Redis, Valkey).
     pub shards: usize,
-    /// Torc with nothing set but the port.
+    /// Torc with its default number of shards.
     pub defaults: bool,
 }
 
