@@ -108,8 +108,8 @@ impl fmt::Display for ConfigError {
                 "command line: '{word}' is out of place; write torc-server [file | -] [--directive value ...]"
             ),
             ConfigError::Value { at, name, words, why, setting } => {
-                let value = parse::joined(words);
-                write!(out, "{at}: {name} {value}: {why}; expected: {name} {}", setting.form.shape())
+                let given = parse::joined(&[std::slice::from_ref(name), words].concat());
+                write!(out, "{at}: {given}: {why}; expected: {name} {}", setting.form.shape())
             }
             ConfigError::Unbalanced { at, line } => {
                 write!(out, "{at}: quotes do not close in: {line}; close them, and leave a blank behind")

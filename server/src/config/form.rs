@@ -49,7 +49,11 @@ impl Form {
     /// The words of a value that is one text, as in CONFIG SET and in the table's defaults: the reference
     /// server splits what takes many words at every blank, and knows no quotes there.
     pub fn words_of(self, text: &str) -> Vec<String> {
-        if self.takes_many() { text.split(' ').map(str::to_owned).collect() } else { vec![text.to_owned()] }
+        match (self.takes_many(), text) {
+            (true, "") => Vec::new(),
+            (true, _) => text.split(' ').map(str::to_owned).collect(),
+            (false, _) => vec![text.to_owned()],
+        }
     }
 
     /// Checks the words of a directive.
@@ -57,6 +61,7 @@ impl Form {
         match self {
             Form::SomeOf(choices) => {
                 let chosen: Option<Vec<_>> = words.iter().map(|word| choose(choices, word)).collect();
+                let chosen = chosen.filter(|chosen| !chosen.is_empty());
                 chosen.map(|chosen| Value::Text(chosen.join(" "))).ok_or_else(|| must_be_one_of(choices))
             }
             Form::Words(_, check) => check(words).map(Value::Text),
@@ -79,7 +84,8 @@ impl Form {
             }
             Form::Memory(min, max) => {
                 let bytes = parse::memory(word).ok_or("argument must be a memory value")?;
-                within(i64::try_from(bytes).unwrap_or(i64::MAX), min, max).map(Value::Number)
+                let bytes = i64::try_from(bytes).map_err(|_| not_between(min, max))?;
+                within(bytes, min, max).map(Value::Number)
             }
             Form::MemoryOrPercent => memory_or_percent(word).map(Value::Text),
             Form::Octal(max) => match i64::from_str_radix(word, 8) {
@@ -132,11 +138,11 @@ fn integer(word: &str) -> Result<i64, String> {
 }
 
 fn within(number: i64, min: i64, max: i64) -> Result<i64, String> {
-    if (min..=max).contains(&number) {
-        Ok(number)
-    } else {
-        Err(format!("argument must be between {min} and {max} inclusive"))
-    }
+    if (min..=max).contains(&number) { Ok(number) } else { Err(not_between(min, max)) }
+}
+
+fn not_between(min: i64, max: i64) -> String {
+    format!("argument must be between {min} and {max} inclusive")
 }
 
 fn choose<'a>(choices: &[&'a str], word: &str) -> Option<&'a str> {
@@ -164,13 +170,9 @@ fn memory_or_percent(word: &str) -> Result<String, String> {
     }
 }
 
-/// `save`: pairs of seconds and changes; one empty word means none.
+/// `save`: pairs of seconds and changes; no word, or an empty one, means none.
 pub fn save_points(words: &[String]) -> Result<String, String> {
-    if let [word] = words
-        && word.is_empty()
-    {
-        return Ok(String::new());
-    }
+    let words = if words == [""] { &[] } else { words };
     let in_range = |word: &String, least: i64| parse::integer(word).is_some_and(|number| number >= least);
     let pairs = words.chunks(2).all(|pair| match pair {
         [seconds, changes] => in_range(seconds, 1) && in_range(changes, 0),
@@ -182,8 +184,8 @@ pub fn save_points(words: &[String]) -> Result<String, String> {
 /// `notify-keyspace-events`: classes in the order in which CONFIG GET prints them; `A` is all of `ALL`.
 pub fn event_classes(words: &[String]) -> Result<String, String> {
     const ALL: &str = "g$lshzxetd";
-    const REST: &str = "KEmn";
-    let [word] = words else { return Err("wrong number of arguments".into()) };
+    const REST: &str = "KEnm";
+    let word = words.concat();
     if !word.chars().all(|class| class == 'A' || ALL.contains(class) || REST.contains(class)) {
         return Err("Invalid event class character. Use 'Ag$lshzxeKEtmdn'.".into());
     }
@@ -209,6 +211,7 @@ pub fn oom_scores(words: &[String]) -> Result<String, String> {
 /// `replicaof`: host and port, or `no one`, or nothing.
 pub fn primary(words: &[String]) -> Result<String, String> {
     match words {
+        [] => Ok(String::new()),
         [empty] if empty.is_empty() => Ok(String::new()),
         [no, one] if no.eq_ignore_ascii_case("no") && one.eq_ignore_ascii_case("one") => Ok(String::new()),
         [host, port] if parse::integer(port).is_some_and(|port| (0..=65535).contains(&port)) => {

@@ -9,6 +9,7 @@ pub fn help() -> String {
     let mut command = Command::new("torc-server")
         .about(about)
         .override_usage("torc-server [FILE | -] [--DIRECTIVE VALUE ...]")
+        .next_line_help(true)
         .disable_help_flag(true)
         .disable_version_flag(true)
         .arg(
@@ -39,8 +40,8 @@ fn argument(setting: &'static Setting) -> Arg {
         text.push_str(&format!(" [default: {}]", setting.default));
     }
     match setting.missing.map(|missing| missing.verdict) {
-        Some(Verdict::Refuse) => text.push_str(" [not yet]"),
-        Some(Verdict::Warn) => text.push_str(" [no effect yet]"),
+        Some(Verdict::Refuse) => text.push_str(" [not yet: refused]"),
+        Some(Verdict::Warn) => text.push_str(" [not yet: the log says so]"),
         None => {}
     }
     Arg::new(setting.name).long(setting.name).value_name(setting.form.shape()).help(text)

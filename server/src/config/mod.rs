@@ -54,7 +54,6 @@ pub struct Settings {
     /// Bytes of data of all shards together; 0 = no limit.
     pub maxmemory: u64,
     pub maxmemory_policy: MaxmemoryPolicy,
-    pub maxmemory_samples: u32,
     pub lfu_log_factor: u32,
     /// Minutes; 0 = never decay.
     pub lfu_decay_time: u32,
@@ -111,7 +110,6 @@ impl Settings {
             client_output_buffer_limit: BufferLimits::default(),
             maxmemory: 0,
             maxmemory_policy: MaxmemoryPolicy::Noeviction,
-            maxmemory_samples: 0,
             lfu_log_factor: 0,
             lfu_decay_time: 0,
             active_expire_effort: 0,

@@ -193,9 +193,9 @@ impl std::fmt::Display for CpuList {
 
 impl Custom for CpuList {
     fn parse(&mut self, words: &[String]) -> Result<(), String> {
-        let [text] = words else { return Err("wrong number of arguments".into()) };
-        let cpus = if text.is_empty() { Vec::new() } else { parse::cpu_list(text)? };
-        *self = CpuList { text: text.clone(), cpus };
+        let text = words.concat();
+        let cpus = if text.is_empty() { Vec::new() } else { parse::cpu_list(&text)? };
+        *self = CpuList { text, cpus };
         Ok(())
     }
 
@@ -221,7 +221,12 @@ impl Custom for Vec<f64> {
     }
 
     fn print(&self) -> String {
-        self.iter().map(|percentile| percentile.to_string()).collect::<Vec<_>>().join(" ")
+        // Six digits behind the point, as the reference server prints them.
+        let print = |percentile: &f64| {
+            let digits = format!("{percentile:.6}");
+            digits.trim_end_matches('0').trim_end_matches('.').to_owned()
+        };
+        self.iter().map(print).collect::<Vec<_>>().join(" ")
     }
 }
 

@@ -64,7 +64,7 @@ fn errors_name_place_directive_and_remedy() {
             "command line: port x: argument couldn't be parsed into an integer; expected: port 0..65535",
         ),
         ("--port 1 2", "", "command line: port 1 2: wrong number of arguments; expected: port 0..65535"),
-        ("--timeout", "", "command line: timeout : wrong number of arguments; expected: timeout number"),
+        ("--timeout", "", "command line: timeout: wrong number of arguments; expected: timeout number"),
         (
             "--unixsocketperm 999",
             "",

@@ -339,7 +339,7 @@ pub const TUNING: &[Setting] = &[
     Setting::kept("set-max-listpack-entries", Form::Number(0, i64::MAX), "128", "members of a packed set"),
     Setting::kept(
         "set-max-listpack-value",
-        Form::Memory(0, i64::MAX),
+        Form::Number(0, i64::MAX),
         "64",
         "bytes of a member of a packed set",
     ),
@@ -384,6 +384,7 @@ pub const TUNING: &[Setting] = &[
         "yes",
         "free big values in slices; Torc always does",
     ),
+    Setting::kept("maxmemory-samples", Form::Number(1, 64), "5", "keys compared to find one to evict"),
     Setting::kept(
         "maxmemory-eviction-tenacity",
         Form::Number(0, 100),
@@ -582,7 +583,7 @@ pub const REPLICATION: &[Setting] = &[
     ),
     Setting::kept(
         "cluster-blacklist-ttl",
-        Form::Number(0, i64::MAX),
+        Form::Number(i64::MIN, i64::MAX),
         "60",
         "seconds a forgotten node stays away",
     ),

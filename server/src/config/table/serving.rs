@@ -122,7 +122,7 @@ pub const CLIENTS: &[Setting] = &[
         "client-output-buffer-limit",
         Form::Shape("class hard soft seconds ..."),
         Home::Custom(|s| &mut s.client_output_buffer_limit),
-        "normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60",
+        "normal 0 0 0 replica 256mb 64mb 60 pubsub 32mb 8mb 60",
         "unsent bytes at which a client of a class (normal, replica, pubsub) is disconnected",
     ),
 ];
@@ -143,13 +143,6 @@ pub const MEMORY: &[Setting] = &[
         "what gives way at maxmemory, and whether keys count accesses (lfu) or remember the last (others)",
     )
     .warn(|policy| policy != "noeviction", "nothing is evicted yet; at maxmemory writes are refused"),
-    Setting::server(
-        "maxmemory-samples",
-        Form::Number(1, 64),
-        Home::Number(|s| &mut s.maxmemory_samples),
-        "5",
-        "keys compared to find one to evict",
-    ),
     Setting::server(
         "lfu-log-factor",
         Form::Number(0, INT),
