@@ -1,0 +1,114 @@
+//! What the operating system says about this process: what INFO reports of the machine.
+
+use std::{fs, mem, ops::Sub, time::Duration};
+
+/// CPU time spent so far, as `getrusage` counts it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct CpuTime {
+    pub user: Duration,
+    pub system: Duration,
+}
+
+impl Sub for CpuTime {
+    type Output = CpuTime;
+
+    fn sub(self, earlier: CpuTime) -> CpuTime {
+        CpuTime {
+            user: self.user.saturating_sub(earlier.user),
+            system: self.system.saturating_sub(earlier.system),
+        }
+    }
+}
+
+pub fn pid() -> u32 {
+    std::process::id()
+}
+
+/// CPU time of all threads of this process.
+pub fn cpu_self() -> CpuTime {
+    usage(libc::RUSAGE_SELF)
+}
+
+/// CPU time of child processes that ended and were waited for.
+pub fn cpu_children() -> CpuTime {
+    usage(libc::RUSAGE_CHILDREN)
+}
+
+/// CPU time of the calling thread alone.
+pub fn cpu_thread() -> CpuTime {
+    usage(libc::RUSAGE_THREAD)
+}
+
+fn usage(who: libc::c_int) -> CpuTime {
+    // SAFETY: `rusage` is plain integers, for which zeroes are a value.
+    let mut usage: libc::rusage = unsafe { mem::zeroed() };
+    // SAFETY: the pointer is to a live, exclusively borrowed `rusage`.
+    let failed = unsafe { libc::getrusage(who, &mut usage) };
+    assert_eq!(failed, 0, "getrusage fails only for a bad pointer or an unknown target");
+    let span = |time: libc::timeval| Duration::new(time.tv_sec as u64, time.tv_usec as u32 * 1000);
+    CpuTime { user: span(usage.ru_utime), system: span(usage.ru_stime) }
+}
+
+/// Bytes of physical memory the process holds now; 0 where `/proc` is not mounted.
+pub fn rss() -> u64 {
+    status_bytes("/proc/self/status", "VmRSS:")
+}
+
+/// The most bytes of physical memory the process ever held.
+pub fn peak_rss() -> u64 {
+    status_bytes("/proc/self/status", "VmHWM:")
+}
+
+/// Bytes of physical memory of the machine.
+pub fn machine_memory() -> u64 {
+    status_bytes("/proc/meminfo", "MemTotal:")
+}
+
+fn status_bytes(path: &str, field: &str) -> u64 {
+    fs::read_to_string(path).ok().and_then(|text| kilobytes(&text, field)).unwrap_or(0) * 1024
+}
+
+/// The number behind `field` in the `name: 123 kB` lines of `/proc`.
+fn kilobytes(text: &str, field: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(field))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+/// File descriptors open now.
+pub fn open_files() -> usize {
+    // The directory handle that does the counting is itself one of them.
+    fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count().saturating_sub(1))
+}
+
+/// `Linux 6.1.0 x86_64`, as `uname` words it.
+pub fn operating_system() -> String {
+    let read = |name: &str| {
+        fs::read_to_string(format!("/proc/sys/kernel/{name}")).map(|text| text.trim().to_owned())
+    };
+    let system = read("ostype").unwrap_or_else(|_| "Linux".to_owned());
+    let release = read("osrelease").unwrap_or_else(|_| "unknown".to_owned());
+    format!("{system} {release} {}", std::env::consts::ARCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kilobytes_reads_the_proc_format() {
+        let text = "Name:\ttorc\nVmHWM:\t  2048 kB\nVmRSS:\t    1024 kB\n";
+        assert_eq!(kilobytes(text, "VmRSS:"), Some(1024));
+        assert_eq!(kilobytes(text, "VmSwap:"), None);
+    }
+
+    #[test]
+    fn the_process_sees_itself() {
+        assert!(rss() > 100 * 1024 && rss() <= machine_memory());
+        assert!(peak_rss() >= rss() / 2);
+        assert!(open_files() >= 3);
+        assert!(operating_system().starts_with("Linux "));
+        let before = cpu_thread();
+        while (cpu_thread() - before).user + (cpu_thread() - before).system < Duration::from_millis(2) {}
+        assert!(cpu_self().user + cpu_self().system >= Duration::from_millis(1));
+    }
+}
