@@ -10,7 +10,9 @@ use super::shared::Shared;
 use super::start::Watchdog;
 use crate::config::LogLevel;
 use crate::limits;
-use crate::runtime::{ConnId, Event, Fault, Listener, Net, NetOptions, Pass, Port, Wait, Waker, clock, process};
+use crate::runtime::placement::Pass;
+use crate::runtime::signals::Waker;
+use crate::runtime::{ConnId, Event, Fault, Listener, Net, NetOptions, Port, Wait, clock, process};
 use crate::session::{Machine, Upkeep};
 use crate::transaction::Message;
 
@@ -211,7 +213,7 @@ impl CoreLoop {
         facts.rss_bytes = process::rss();
         facts.peak_rss_bytes = process::peak_rss();
         let cpu = process::cpu_self();
-        (facts.cpu_user, facts.cpu_system) = (cpu.user, cpu.system);
+        (facts.cpu_user, facts.cpu_system) = (cpu.user.as_secs_f64(), cpu.system.as_secs_f64());
         facts.connected_clients = self.shared.connections();
         facts.used_memory = self.shared.used_memory();
         if let Some(watchdog) = &mut self.watchdog {

@@ -7,10 +7,12 @@ use super::logging::Log;
 use super::shared::{Drawn, Shared};
 use crate::commands::{Core, Data, NodeFacts};
 use crate::config::{Loaded, Settings};
-use crate::keyspace::{KeyHasher, Keyspace};
-use crate::runtime::{self, Fault, Listener, Mesh, Plan, Signals, Wake, Waker, clock, listen, preflight, process};
+use crate::keyspace::{KeyHasher, Keyspace, Ring};
+use crate::runtime::placement::{self, Plan};
+use crate::runtime::signals::{Signals, Wake, Waker};
+use crate::runtime::{Fault, Listener, Mesh, Port, clock, listen, preflight, process};
 use crate::session::Machine;
-use crate::shard::{Ring, Shard};
+use crate::shard::Shard;
 
 /// Why the server ended; both are a success.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +61,7 @@ pub fn serve(loaded: Loaded) -> Result<Stop, Fault> {
     let log = Log::start(&settings)?;
     loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let mut signals = Signals::install()?;
-    let cpus = settings.server_cpulist.to_string();
+    let cpus = settings.get("server-cpulist").unwrap_or_default();
     let plan = Plan::new(settings.shards, (!cpus.is_empty()).then_some(cpus.as_str()))?;
     let granted = preflight::check(plan.shards.len(), u64::from(settings.maxclients))?;
     if let Some(warning) = granted.warning {
@@ -90,7 +92,7 @@ pub fn serve(loaded: Loaded) -> Result<Stop, Fault> {
             seeds,
         };
         let name = format!("torc-{}", port.core());
-        cores.push(runtime::spawn(&name, cpu, move || core_loop::run(spawned.parts(port)))?);
+        cores.push(placement::spawn(&name, cpu, move || core_loop::run(spawned.parts(port)))?);
     }
     notify(sd_notify::NotifyState::Ready);
 
@@ -137,7 +139,7 @@ struct Spawned {
 }
 
 impl Spawned {
-    fn parts(self, port: runtime::Port<Mail>) -> Parts {
+    fn parts(self, port: Port<Mail>) -> Parts {
         let (index, cores) = (port.core(), port.cores());
         let ring = Ring::new(cores);
         let hasher = KeyHasher::new(self.seeds.hash);

@@ -1,7 +1,7 @@
 //! From parsed commands to their homes: looks up rows, hashes and prefetches keys, then runs in order.
 
 use super::machine::Machine;
-use crate::commands::{ClientFlags, Control, Flags, ReplyMode, Run, refusals, table};
+use crate::commands::{ClientFlags, Control, Flags, ReplyMode, Run, admit, refuse_unknown_command, refuse_unknown_subcommand, table};
 use crate::keyspace::Key;
 use crate::resp::{Argv, Commands, Refusal, Reply};
 use crate::shard::{self, Call, Token, refuse};
@@ -96,8 +96,7 @@ impl Machine {
             mode => mode,
         };
         if route.row == NO_ROW {
-            let refusal = refusals::unknown(argv);
-            return self.reject(key, None, &refusal);
+            return self.reject_unknown(key, argv);
         }
         let row = table().row(route.row);
         client.last_command = row.full_name;
@@ -125,12 +124,7 @@ impl Machine {
     #[inline]
     fn admit(&self, key: usize, argv: Argv, route: &Route) -> Result<(), Refusal> {
         let row = table().row(route.row);
-        if !row.accepts(argv.len()) {
-            return Err(Refusal::Arity(row.full_name));
-        }
-        if self.core.must_authenticate(key) && !row.flags.contains(Flags::NO_AUTH) {
-            return Err(Refusal::Text("NOAUTH Authentication required.".into()));
-        }
+        admit(row, &self.core, key, argv)?;
         let in_multi = self.core.clients[key].is(ClientFlags::MULTI);
         if in_multi && row.flags.contains(Flags::NO_MULTI) {
             return Err(Refusal::err("Command not allowed inside a transaction"));
@@ -139,6 +133,22 @@ impl Machine {
             return Err(Refusal::OutOfMemory);
         }
         Ok(())
+    }
+
+    #[cold]
+    fn reject_unknown(&mut self, key: usize, argv: Argv) {
+        let client = &mut self.core.clients[key];
+        if client.is(ClientFlags::MULTI) {
+            client.flags |= ClientFlags::MULTI_ABORTED;
+        }
+        self.core.count_error("ERR");
+        self.answer(key, |reply| match table().find(argv.get(0)) {
+            Some(container) if argv.len() > 1 => {
+                refuse_unknown_subcommand(table().row(container), argv, reply);
+            }
+            Some(container) => reply.refuse(&Refusal::Arity(table().row(container).full_name)),
+            None => refuse_unknown_command(argv, reply),
+        });
     }
 
     /// Refuses a command that never ran; between MULTI and EXEC that spoils the transaction.
@@ -253,5 +263,5 @@ fn queues(run: Run, flags: Flags) -> bool {
         run,
         Run::Control(Control::Multi | Control::Exec | Control::Discard | Control::Watch | Control::Shutdown)
     );
-    !controls && !flags.contains(Flags::ENDS_MULTI)
+    !controls && !flags.contains(Flags::AT_ONCE)
 }

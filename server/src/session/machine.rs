@@ -5,10 +5,10 @@ use slab::Slab;
 use super::connection::Session;
 use super::dispatch::Route;
 use crate::commands::{Client, ClientFlags, Core, SlowlogEntry, Slowlog};
-use crate::keyspace::KeyHasher;
+use crate::keyspace::{KeyHasher, Ring};
 use crate::limits;
 use crate::resp::{Commands, ParseLimits, Reply};
-use crate::shard::{Ring, Shard};
+use crate::shard::Shard;
 use crate::transaction::{Batch, Message, Participant, Post, Site, run_batch};
 
 /// Numbers that all cores draw from together.
@@ -184,7 +184,7 @@ impl Machine {
             }
             let limits = ParseLimits {
                 max_bulk: self.core.settings.proto_max_bulk_len,
-                authenticated: !self.core.must_authenticate(key),
+                authenticated: self.core.is_authenticated(key),
             };
             let rest = &input[consumed..];
             match session.parser.parse(rest, &limits, &mut commands) {
@@ -261,6 +261,17 @@ impl Machine {
             self.unwatch(key);
             self.sessions.remove(key);
             self.core.clients.remove(key);
+        }
+    }
+
+    /// The server is stopping: closes what has nothing left to wait for, or everything if `now`.
+    pub fn take_leave(&mut self, now: bool) {
+        let keys: Vec<usize> = self.sessions.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            let session = &self.sessions[key];
+            if now || session.transaction.is_none() && session.replies.is_done() {
+                self.close(key);
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::connection::Multi;
 use super::machine::Machine;
-use crate::commands::{ClientFlags, Control, ReplyMode, Run, table};
+use crate::commands::{Args, ClientFlags, Control, Flags, ReplyMode, Run, Shutdown, table};
 use crate::limits;
 use crate::resp::{Argv, Refusal, Reply};
 use crate::transaction::{
@@ -162,7 +162,7 @@ impl Machine {
                 "EXECABORT Transaction discarded because of previous errors.".into(),
             ));
         }
-        if self.core.out_of_memory && queued.iter().any(|queued| table().row(queued.row).denies_oom()) {
+        if self.core.out_of_memory && queued.iter().any(|queued| table().row(queued.row).flags.contains(Flags::DENYOOM)) {
             self.unwatch(key);
             return Err(Refusal::Text(
                 "EXECABORT Transaction discarded because of: OOM command not allowed when used memory > \
@@ -209,7 +209,10 @@ impl Machine {
     }
 
     fn shutdown(&mut self, argv: Argv) -> Result<(), Refusal> {
-        crate::commands::shutdown_options(argv)?;
+        let asked = Shutdown::parse(&mut Args::new(argv, 1, &self.hasher))?;
+        if asked.abort {
+            return Err(Refusal::err("No shutdown in progress."));
+        }
         self.actions.shutdown = true;
         Ok(())
     }

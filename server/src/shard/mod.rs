@@ -15,7 +15,6 @@ pub use locks::{LockSet, Owner};
 
 use crate::commands::{Command, Data};
 use crate::keyspace::KeyHasher;
-pub use crate::keyspace::Ring;
 use crate::resp::{Argv, OwnedArgv};
 use locks::Locks;
 

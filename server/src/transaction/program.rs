@@ -4,9 +4,9 @@ use super::{Work, WorkResult};
 use crate::commands::{
     Args, Carry, Client, Command, Control, Core, Merge, Next, Run, StepFn, Visit, Walk, WalkPlan, table,
 };
-use crate::keyspace::KeyHasher;
+use crate::keyspace::{KeyHasher, Ring};
 use crate::resp::{Argv, OwnedArgv, Refusal, Reply, elements};
-use crate::shard::{self, Ring};
+use crate::shard;
 
 /// A command on its way into a transaction.
 #[derive(Debug)]
