@@ -62,6 +62,9 @@ pub const SESSION_SWEEPS_PER_SECOND: u64 = 10;
 /// Largest string value, `proto-max-bulk-len`'s default, as in the reference server.
 pub const MAX_BULK: u64 = 512 * 1024 * 1024;
 
+/// The version of the reference server whose commands and replies these are; clients choose what they send by it.
+pub const REDIS_VERSION: &str = "7.2.0";
+
 const _: () = assert!(SLOTS.is_power_of_two());
 const _: () = assert!(MAX_SHARDS <= u8::MAX as usize);
 const _: () = assert!(COMMANDS_PER_BATCH <= OUTSTANDING_REPLIES);

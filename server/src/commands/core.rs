@@ -2,7 +2,7 @@
 
 use slab::Slab;
 
-use super::{Client, CommandStats, CoreStats, Slowlog};
+use super::{Client, ClientFlags, CommandStats, CoreStats, Slowlog, table};
 use crate::config::Settings;
 
 /// Facts of the process that do not change after start, or that node/ refreshes a few times a second.
@@ -37,6 +37,8 @@ pub struct Core {
     pub settings: Settings,
     pub node: NodeFacts,
     pub clients: Slab<Client>,
+    /// Id of the client whose `EveryCore` command runs now, on whatever core; set before each part runs.
+    pub caller: u64,
     /// Session keys of clients that CLIENT KILL or a limit condemned in this turn.
     pub doomed: Vec<usize>,
     /// By row number (`Table::number`).
@@ -76,5 +78,31 @@ impl Core {
         } else if self.stats.errors.len() < MAX_ERROR_KINDS {
             self.stats.errors.insert(word.to_owned(), 1);
         }
+    }
+}
+
+impl Core {
+    pub fn new(index: usize, settings: Settings, node: NodeFacts) -> Self {
+        Core {
+            index,
+            settings,
+            node,
+            clients: Slab::new(),
+            caller: 0,
+            doomed: Vec::new(),
+            command_stats: vec![CommandStats::default(); table().rows().len()],
+            stats: CoreStats::default(),
+            slowlog: Slowlog::default(),
+            now: 0,
+            now_us: 0,
+            sleep_us: 0,
+            settings_changed: false,
+        }
+    }
+
+    /// Whether the client may run commands that need authentication.
+    #[inline]
+    pub fn is_authenticated(&self, client: usize) -> bool {
+        self.clients[client].is(ClientFlags::AUTHENTICATED) || self.settings.requirepass.is_empty()
     }
 }

@@ -5,6 +5,12 @@
 
 mod args;
 mod client;
+mod client_commands;
+mod client_list;
+mod command_docs;
+mod command_info;
+mod config_commands;
+mod connection;
 mod copy;
 mod core;
 mod ctx;
@@ -12,10 +18,14 @@ mod execute;
 mod expire;
 mod generic;
 mod generic_walk;
+mod help;
 mod lookup;
 mod object;
 mod outbox;
+mod parts;
+pub mod refusals;
 mod row;
+mod server;
 mod slowlog;
 mod stats;
 mod steps;
@@ -23,9 +33,14 @@ mod string;
 mod string_lcs;
 mod string_number;
 mod string_set;
+mod syntax;
+mod transactions;
+mod watch;
+
+#[cfg(test)]
+mod shell;
 #[cfg(test)]
 mod testing;
-mod watch;
 
 pub use args::Args;
 pub use client::{Client, ClientFlags, ReplyMode};
@@ -35,10 +50,12 @@ pub use execute::{execute_local, visit_key};
 pub use generic_walk::{WalkFilter, WalkPlan, walk_step};
 pub use lookup::{Table, table};
 pub use outbox::{Mark, Outbox};
+pub use refusals::{admit, refuse_unknown_command, refuse_unknown_subcommand};
 pub use row::{
     Access, Categories, Command, Control, Flags, Group, Handler, KeyFlags, KeyRef, KeySpec, Lock, Merge, Run,
     StepFn, Walk,
 };
+pub use server::Shutdown;
 pub use slowlog::{Slowlog, SlowlogEntry};
 pub use stats::{CommandStats, CoreStats};
 pub use steps::{Carry, Next, Visit};
@@ -55,4 +72,9 @@ pub const FAMILIES: &[&[Command]] = &[
     copy::COMMANDS,
     expire::COMMANDS,
     object::COMMANDS,
+    connection::COMMANDS,
+    transactions::COMMANDS,
+    server::COMMANDS,
+    command_info::COMMANDS,
+    config_commands::COMMANDS,
 ];

@@ -26,9 +26,12 @@ bitflags! {
         const MAY_REPLICATE = 1 << 14;
         const NO_ASYNC_LOADING = 1 << 15;
         const NO_MULTI = 1 << 16;
-        const MOVABLEKEYS = 1 << 17;
         const ALLOW_BUSY = 1 << 18;
         const NO_MANDATORY_KEYS = 1 << 19;
+        const MOVABLEKEYS = 1 << 20;
+        /// Not a flag of the protocol: a container whose subcommands COMMAND does not list, and those
+        /// subcommands; wrong arity and an unknown subcommand are refused alike (DEBUG).
+        const UNLISTED = 1 << 30;
     }
 
     /// ACL categories beyond those that follow from the flags (see `Command::categories`).
@@ -82,22 +85,29 @@ pub struct KeySpec {
     pub first: usize,
     pub last: isize,
     pub step: usize,
+    /// What COMMAND INFO says about the key beyond the flags; mostly nothing.
+    pub notes: &'static str,
 }
 
 impl KeySpec {
     /// The one key at argument `index`.
     pub const fn at(index: usize, flags: KeyFlags) -> Self {
-        KeySpec { flags, first: index, last: index as isize, step: 1 }
+        KeySpec { flags, first: index, last: index as isize, step: 1, notes: "" }
     }
 
     /// Every argument from `first` to the end.
     pub const fn rest(first: usize, flags: KeyFlags) -> Self {
-        KeySpec { flags, first, last: -1, step: 1 }
+        KeySpec { flags, first, last: -1, step: 1, notes: "" }
     }
 
     /// Every `step`th argument from `first` to the end (`MSET key value key value`).
     pub const fn every(first: usize, step: usize, flags: KeyFlags) -> Self {
-        KeySpec { flags, first, last: -1, step }
+        KeySpec { flags, first, last: -1, step, notes: "" }
+    }
+
+    pub const fn with_notes(mut self, notes: &'static str) -> Self {
+        self.notes = notes;
+        self
     }
 }
 
@@ -211,6 +221,8 @@ pub struct Command {
     pub arity: i16,
     pub flags: Flags,
     pub keys: &'static [KeySpec],
+    /// What a command line whose key specifications say `VARIABLE_FLAGS` does to its keys.
+    pub key_flags: Option<fn(Argv) -> KeyFlags>,
     pub run: Run,
     /// Categories that do not follow from the flags.
     pub extra_categories: Categories,
@@ -232,6 +244,7 @@ impl Command {
         arity: 1,
         flags: Flags::empty(),
         keys: &[],
+        key_flags: None,
         run: Run::Container,
         extra_categories: Categories::empty(),
         group: Group::Generic,
