@@ -2,9 +2,7 @@
 
 use super::client_list::{kill, list, merge_kill, merge_list};
 use super::help::help_row;
-use super::{
-    Args, Categories, ClientFlags, Command, Core, Flags, Group, Lock, Merge, ReplyMode, Run,
-};
+use super::{Args, Categories, ClientFlags, Command, Core, Flags, Group, Lock, Merge, ReplyMode, Run};
 use crate::resp::{Refusal, Reply};
 
 /// What all rows share.

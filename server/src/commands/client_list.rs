@@ -185,12 +185,7 @@ pub fn kill(core: &mut Core, ctx: &mut Ctx, args: &mut Args) -> Result<(), Refus
     Ok(())
 }
 
-pub fn merge_kill(
-    parts: &[&[u8]],
-    _core: &Core,
-    args: &mut Args,
-    reply: &mut Reply,
-) -> Result<(), Refusal> {
+pub fn merge_kill(parts: &[&[u8]], _core: &Core, args: &mut Args, reply: &mut Reply) -> Result<(), Refusal> {
     match (args.remaining(), sum(parts)) {
         (1, 0) => return Err(Refusal::err("No such client")),
         (1, _) => reply.ok(),
@@ -236,12 +231,7 @@ fn parse_list(args: &mut Args) -> Result<(Option<Type>, Option<Vec<u64>>), Refus
 }
 
 /// Lines by increasing id, that is by age of connection.
-pub fn merge_list(
-    parts: &[&[u8]],
-    _core: &Core,
-    _args: &mut Args,
-    reply: &mut Reply,
-) -> Result<(), Refusal> {
+pub fn merge_list(parts: &[&[u8]], _core: &Core, _args: &mut Args, reply: &mut Reply) -> Result<(), Refusal> {
     let mut lines: Vec<(i64, &[u8])> = all_elements(parts)
         .filter_map(|pair| {
             let mut pair = elements(pair);

@@ -2,9 +2,7 @@
 
 use super::command_docs::docs;
 use super::help::help_row;
-use super::{
-    Args, Categories, Command, Core, Flags, Group, KeyFlags, KeyRef, KeySpec, Run, table,
-};
+use super::{Args, Categories, Command, Core, Flags, Group, KeyFlags, KeyRef, KeySpec, Run, table};
 use crate::resp::{Argv, Refusal, Reply, glob_match};
 
 /// What all rows share.
@@ -70,10 +68,7 @@ const SUBCOMMANDS: &[Command] = &[
         complexity: "O(N) with N arguments",
         ..ROW
     },
-    Command {
-        extra_categories: Categories::CONNECTION,
-        ..help_row("command|help", Group::Server, "5.0.0")
-    },
+    Command { extra_categories: Categories::CONNECTION, ..help_row("command|help", Group::Server, "5.0.0") },
     Command {
         name: "info",
         full_name: "command|info",
@@ -145,7 +140,7 @@ fn describe(row: &Command, reply: &mut Reply) {
     reply.array(10);
     reply.bulk(row.full_name.as_bytes());
     reply.int(i64::from(row.arity));
-    names(row.flags.difference(Flags::UNLISTED).iter_names().map(|(name, _)| lower(name)), reply);
+    names(row.flags.difference(Flags::INTERNAL).iter_names().map(|(name, _)| lower(name)), reply);
     for position in legacy_range(row.keys) {
         reply.int(position as i64);
     }
@@ -308,8 +303,11 @@ mod tests {
         assert_eq!(shell.run("COMMAND INFO config|get"), get);
         assert_eq!(shell.run("COMMAND INFO nosuch"), "*1|*-1|");
         assert!(shell.run("HELLO 3").starts_with('%'));
-        assert_eq!(shell.run("COMMAND INFO PING"), "*1|*10|$4|ping|:-1|~1|+fast|:0|:0|:0|~2|+@fast|+@connection|\
-             ~2|$26|request_policy:all_shards|$29|response_policy:all_succeeded|~0|~0|");
+        assert_eq!(
+            shell.run("COMMAND INFO PING"),
+            "*1|*10|$4|ping|:-1|~1|+fast|:0|:0|:0|~2|+@fast|+@connection|\
+             ~2|$26|request_policy:all_shards|$29|response_policy:all_succeeded|~0|~0|"
+        );
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::help::help_row;
 use super::{Args, Command, CommandStats, Core, CoreStats, Ctx, Flags, Group, Lock, Merge, Run};
-use crate::resp::{Refusal, Reply};
+use crate::resp::{Refusal, Reply, glob_match};
 
 /// What all rows share.
 const ROW: Command = Command {
@@ -62,7 +62,7 @@ fn get(core: &mut Core, _client: usize, args: &mut Args, reply: &mut Reply) -> R
         args.take()?;
         globs.push(glob);
     }
-    let found = core.settings.matching(&globs);
+    let found = core.settings.matching(&globs, glob_match);
     reply.map(found.len());
     for (name, value) in found {
         reply.bulk(name.as_bytes());
@@ -79,7 +79,7 @@ fn set(core: &mut Core, ctx: &mut Ctx, args: &mut Args) -> Result<(), Refusal> {
     while !args.is_empty() {
         pairs.push((args.take()?, args.take()?));
     }
-    core.settings.set(&pairs)?;
+    core.settings.set(&pairs).map_err(|refusal| Refusal::Err(refusal.to_string().into()))?;
     core.settings_changed = true;
     ctx.reply.ok();
     Ok(())
@@ -105,7 +105,9 @@ mod tests {
         assert_eq!(shell.run("CONFIG GET maxmemory"), "*2|$9|maxmemory|$1|0|");
         assert_eq!(shell.run("CONFIG SET maxmemory 100mb"), "+OK|");
         assert_eq!(shell.run("CONFIG GET MAXMEM?RY nosuch"), "*2|$9|maxmemory|$9|104857600|");
-        assert!(shell.cores.iter().all(|core| core.settings.maxmemory == 104_857_600 && core.settings_changed));
+        assert!(
+            shell.cores.iter().all(|core| core.settings.maxmemory == 104_857_600 && core.settings_changed)
+        );
         assert!(shell.run("CONFIG SET maxmemory 1 nosuch 1").starts_with("-ERR Unknown option or number"));
         assert!(shell.cores.iter().all(|core| core.settings.maxmemory == 104_857_600));
         assert_eq!(shell.run("CONFIG SET maxmemory 1 a"), "-ERR syntax error|");

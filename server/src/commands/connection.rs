@@ -75,7 +75,7 @@ pub const COMMANDS: &[Command] = &[
         name: "quit",
         full_name: "quit",
         arity: -1,
-        flags: ALWAYS,
+        flags: ALWAYS.union(Flags::ENDS_MULTI),
         run: Run::Session(quit),
         summary: "Closes the connection",
         ..ROW
@@ -84,7 +84,7 @@ pub const COMMANDS: &[Command] = &[
         name: "reset",
         full_name: "reset",
         arity: 1,
-        flags: ALWAYS,
+        flags: ALWAYS.union(Flags::ENDS_MULTI),
         run: Run::Session(reset),
         since: "6.2.0",
         summary: "Makes the connection as it was when it was opened",
@@ -101,8 +101,9 @@ pub const COMMANDS: &[Command] = &[
     },
 ];
 
-const WRONG_PASSWORD: Refusal =
-    Refusal::Text(std::borrow::Cow::Borrowed("WRONGPASS invalid username-password pair or user is disabled."));
+const WRONG_PASSWORD: Refusal = Refusal::Text(std::borrow::Cow::Borrowed(
+    "WRONGPASS invalid username-password pair or user is disabled.",
+));
 
 /// Authenticates `client`, or tells why not. There is one user, `default`; without a password it accepts any.
 fn authenticate(core: &mut Core, client: usize, user: &[u8], password: &[u8]) -> Result<(), Refusal> {
@@ -116,7 +117,8 @@ fn authenticate(core: &mut Core, client: usize, user: &[u8], password: &[u8]) ->
 
 /// Compares in a time that tells nothing of where the first difference is.
 fn same_secret(wanted: &[u8], given: &[u8]) -> bool {
-    let differing = |difference: u8, (index, byte): (usize, &u8)| difference | (byte ^ wanted[index % wanted.len()]);
+    let differing =
+        |difference: u8, (index, byte): (usize, &u8)| difference | (byte ^ wanted[index % wanted.len()]);
     given.iter().enumerate().fold(0, differing) == 0 && given.len() == wanted.len()
 }
 
@@ -175,7 +177,7 @@ fn hello(core: &mut Core, client: usize, args: &mut Args, reply: &mut Reply) -> 
             return Err(Refusal::Err(format!("Syntax error in HELLO option '{option}'").into()));
         }
     }
-    if !core.is_authenticated(client) {
+    if core.must_authenticate(client) {
         return Err(Refusal::Text(
             "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH \
              <user> <pass> option can be used to authenticate the client and select the RESP protocol version \
@@ -255,7 +257,9 @@ mod tests {
         let mut shell = Shell::new(1);
         let two = shell.run("HELLO 2 SETNAME me");
         assert!(two.starts_with("*14|$6|server|$5|redis|$7|version|"), "{two}");
-        assert!(two.ends_with("$5|proto|:2|$2|id|:1|$4|mode|$10|standalone|$4|role|$6|master|$7|modules|*0|"));
+        assert!(
+            two.ends_with("$5|proto|:2|$2|id|:1|$4|mode|$10|standalone|$4|role|$6|master|$7|modules|*0|")
+        );
         assert!(shell.run("HELLO 3").starts_with("%7|"));
         assert!(shell.run("HELLO").starts_with("%7|"));
         assert_eq!(shell.run("CLIENT GETNAME"), "$2|me|");
@@ -277,7 +281,9 @@ mod tests {
         assert_eq!(shell.run("PING"), "-NOAUTH Authentication required.|");
         assert!(shell.run("HELLO 3").starts_with("-NOAUTH HELLO must be called"));
         let wrong = "-WRONGPASS invalid username-password pair or user is disabled.|";
-        for attempt in ["AUTH secretsecret", "AUTH secre", "AUTH default x", "AUTH other secret", "AUTH default \"\""] {
+        for attempt in
+            ["AUTH secretsecret", "AUTH secre", "AUTH default x", "AUTH other secret", "AUTH default \"\""]
+        {
             assert_eq!(shell.run(attempt), wrong, "{attempt}");
         }
         assert_eq!(shell.run("AUTH a b c"), "-ERR syntax error|");

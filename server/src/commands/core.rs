@@ -60,6 +60,33 @@ pub struct Core {
 }
 
 impl Core {
+    pub fn new(index: usize, settings: Settings, node: NodeFacts) -> Self {
+        Core {
+            index,
+            settings,
+            node,
+            clients: Slab::new(),
+            caller: 0,
+            doomed: Vec::new(),
+            command_stats: vec![CommandStats::default(); table().rows().len()],
+            stats: CoreStats::default(),
+            slowlog: Slowlog::default(),
+            ticks: || 0,
+            last_tick: 0,
+            out_of_memory: false,
+            now: 0,
+            now_us: 0,
+            sleep_us: 0,
+            settings_changed: false,
+        }
+    }
+
+    /// Whether the client may only run commands that need no authentication.
+    #[inline]
+    pub fn must_authenticate(&self, client: usize) -> bool {
+        !self.clients[client].is(ClientFlags::AUTHENTICATED) && !self.settings.requirepass.is_empty()
+    }
+
     /// Whether a command that took this long belongs into the slow log.
     #[inline]
     pub fn is_slow(&self, nanos: u64) -> bool {
@@ -78,31 +105,5 @@ impl Core {
         } else if self.stats.errors.len() < MAX_ERROR_KINDS {
             self.stats.errors.insert(word.to_owned(), 1);
         }
-    }
-}
-
-impl Core {
-    pub fn new(index: usize, settings: Settings, node: NodeFacts) -> Self {
-        Core {
-            index,
-            settings,
-            node,
-            clients: Slab::new(),
-            caller: 0,
-            doomed: Vec::new(),
-            command_stats: vec![CommandStats::default(); table().rows().len()],
-            stats: CoreStats::default(),
-            slowlog: Slowlog::default(),
-            now: 0,
-            now_us: 0,
-            sleep_us: 0,
-            settings_changed: false,
-        }
-    }
-
-    /// Whether the client may run commands that need authentication.
-    #[inline]
-    pub fn is_authenticated(&self, client: usize) -> bool {
-        self.clients[client].is(ClientFlags::AUTHENTICATED) || self.settings.requirepass.is_empty()
     }
 }

@@ -91,19 +91,23 @@ impl Table {
     /// The number of subcommand `name` of the container `row`.
     pub fn find_sub(&self, row: u16, name: &[u8]) -> Option<u16> {
         let container = self.row(row);
-        let sub = container.subcommands.iter().position(|sub| sub.name.as_bytes().eq_ignore_ascii_case(name))?;
+        let sub =
+            container.subcommands.iter().position(|sub| sub.name.as_bytes().eq_ignore_ascii_case(name))?;
         let top = FAMILIES.iter().copied().flatten().count();
         let before: usize = self.rows[..row as usize].iter().map(|other| other.subcommands.len()).sum();
         Some((top + before + sub) as u16)
     }
 
     /// The row a command line means: its subcommand's, where it names a container and one of its subcommands.
+    #[inline]
     pub fn resolve(&self, name: &[u8], sub: Option<&[u8]>) -> Option<u16> {
-        let row = self.find(name)?;
-        if !matches!(self.row(row).run, Run::Container) {
-            return Some(row);
+        let number = self.find(name)?;
+        let row = self.row(number);
+        match sub {
+            Some(sub) if !row.subcommands.is_empty() => self.find_sub(number, sub),
+            None if matches!(row.run, Run::Container) => None,
+            _ => Some(number),
         }
-        self.find_sub(row, sub?)
     }
 }
 

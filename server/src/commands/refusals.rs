@@ -1,42 +1,41 @@
 //! Command lines that are refused before any handler sees them, worded as the reference server does.
 
-use super::{Command, Core, Flags};
+use std::borrow::Cow;
+
+use super::{Command, Core, Flags, table};
 use crate::config::DebugCommand;
-use crate::resp::{Argv, Refusal, Reply};
+use crate::resp::{Argv, Refusal};
 
 /// Bytes that an error reply quotes of a command's name, and of its arguments together.
 const QUOTED: usize = 128;
 
-/// Refuses a command that is in no table. The reply quotes the client's own bytes, whatever they are.
+/// Refuses a command line that `Table::resolve` finds no row for: an unknown command, a container without
+/// a subcommand, or with one that it does not have.
 #[cold]
-pub fn refuse_unknown_command(argv: Argv, reply: &mut Reply) {
-    let mut arguments = Vec::new();
+pub fn unknown(argv: Argv) -> Refusal {
+    let Some(container) = table().find(argv.get(0)) else { return unknown_command(argv) };
+    let container = table().row(container);
+    if argv.len() == 1 {
+        return Refusal::Arity(container.full_name);
+    }
+    let name = quote(argv.get(1), QUOTED);
+    let help = container.name.to_ascii_uppercase();
+    let unlisted = container.flags.contains(Flags::UNLISTED);
+    let more = if unlisted { " or wrong number of arguments for" } else { "" };
+    Refusal::Err(format!("unknown subcommand{more} '{name}'. Try {help} HELP.").into())
+}
+
+fn unknown_command(argv: Argv) -> Refusal {
+    let mut arguments = String::new();
     for argument in argv.iter().skip(1) {
         if arguments.len() >= QUOTED {
             break;
         }
         let kept = QUOTED - arguments.len();
-        arguments.push(b'\'');
-        arguments.extend_from_slice(quote(argument, kept));
-        arguments.extend_from_slice(b"' ");
+        arguments += &format!("'{}' ", quote(argument, kept));
     }
     let name = quote(argv.get(0), QUOTED);
-    reply.error_bytes(
-        &[b"ERR unknown command '", name, b"', with args beginning with: ", &arguments].concat(),
-    );
-}
-
-/// Refuses a subcommand that its container does not have.
-#[cold]
-pub fn refuse_unknown_subcommand(container: &Command, argv: Argv, reply: &mut Reply) {
-    let what: &[u8] = if container.flags.contains(Flags::UNLISTED) {
-        b"ERR unknown subcommand or wrong number of arguments for '"
-    } else {
-        b"ERR unknown subcommand '"
-    };
-    let name = quote(argv.get(1), QUOTED);
-    let help = format!("'. Try {} HELP.", container.name.to_ascii_uppercase());
-    reply.error_bytes(&[what, name, help.as_bytes()].concat());
+    Refusal::Err(format!("unknown command '{name}', with args beginning with: {arguments}").into())
 }
 
 /// What is wrong with a command line that named `row`, if anything: arity, DEBUG where it is not allowed, a
@@ -49,7 +48,7 @@ pub fn admit(row: &Command, core: &Core, client: usize, argv: Argv) -> Result<()
     if row.flags.contains(Flags::UNLISTED) {
         debug_allowed(core, client)?;
     }
-    if !row.flags.contains(Flags::NO_AUTH) && !core.is_authenticated(client) {
+    if !row.flags.contains(Flags::NO_AUTH) && core.must_authenticate(client) {
         return Err(Refusal::Text("NOAUTH Authentication required.".into()));
     }
     Ok(())
@@ -59,7 +58,7 @@ pub fn admit(row: &Command, core: &Core, client: usize, argv: Argv) -> Result<()
 #[cold]
 pub fn arity(row: &Command, argv: Argv) -> Refusal {
     if row.flags.contains(Flags::UNLISTED) && argv.len() > 1 {
-        let name = String::from_utf8_lossy(quote(argv.get(1), QUOTED)).into_owned();
+        let name = quote(argv.get(1), QUOTED);
         return Refusal::Err(
             format!("unknown subcommand or wrong number of arguments for '{name}'. Try DEBUG HELP.").into(),
         );
@@ -85,9 +84,9 @@ fn debug_allowed(core: &Core, client: usize) -> Result<(), Refusal> {
 }
 
 /// At most `limit` bytes, and none from a zero byte on: the reference server quotes C strings.
-fn quote(bytes: &[u8], limit: usize) -> &[u8] {
+fn quote(bytes: &[u8], limit: usize) -> Cow<'_, str> {
     let bytes = &bytes[..bytes.len().min(limit)];
-    &bytes[..memchr::memchr(0, bytes).unwrap_or(bytes.len())]
+    String::from_utf8_lossy(&bytes[..memchr::memchr(0, bytes).unwrap_or(bytes.len())])
 }
 
 #[cfg(test)]
@@ -95,28 +94,24 @@ mod tests {
     use super::*;
     use crate::resp::OwnedArgv;
 
-    fn unknown(words: &[&[u8]]) -> Vec<u8> {
-        let (argv, mut out) = (OwnedArgv::from_iter(words.iter().copied()), Vec::new());
-        refuse_unknown_command(argv.borrow(), &mut Reply::new(&mut out, false));
-        out
+    fn refused(words: &[&[u8]]) -> String {
+        let argv = OwnedArgv::from_iter(words.iter().copied());
+        unknown(argv.borrow()).line().into_owned()
     }
 
     #[test]
     fn unknown_commands_are_quoted_with_their_arguments() {
-        let head = "-ERR unknown command 'foo', with args beginning with: ";
-        assert_eq!(unknown(&[b"foo"]), format!("{head}\r\n").into_bytes());
-        assert_eq!(unknown(&[b"foo", b"a\r\nb", b"c"]), format!("{head}'a  b' 'c' \r\n").into_bytes());
-        assert_eq!(unknown(&[b"foo", b"\xff\x00x"]), [head.as_bytes(), b"'\xff' \r\n"].concat());
+        let head = "ERR unknown command 'foo', with args beginning with: ";
+        assert_eq!(refused(&[b"foo"]), head);
+        assert_eq!(refused(&[b"foo", b"a", b"c\x00d"]), format!("{head}'a' 'c' "));
+        let (long, x) = ([b'x'; 300], "x".repeat(128));
+        let cut = format!("ERR unknown command '{x}', with args beginning with: '{x}' ");
+        assert_eq!(refused(&[&long, &long, b"more"]), cut);
     }
 
     #[test]
-    fn long_names_and_arguments_are_cut() {
-        let long = [b'x'; 300];
-        let reply = unknown(&[&long, &long, b"more"]);
-        let x = "x".repeat(128);
-        assert_eq!(
-            String::from_utf8(reply).unwrap(),
-            format!("-ERR unknown command '{x}', with args beginning with: '{x}' \r\n")
-        );
+    fn unknown_subcommands_name_their_container() {
+        assert_eq!(refused(&[b"client", b"Foo"]), "ERR unknown subcommand 'Foo'. Try CLIENT HELP.");
+        assert_eq!(refused(&[b"CLIENT"]), "ERR wrong number of arguments for 'client' command");
     }
 }

@@ -32,6 +32,8 @@ bitflags! {
         /// Not a flag of the protocol: a container whose subcommands COMMAND does not list, and those
         /// subcommands; wrong arity and an unknown subcommand are refused alike (DEBUG).
         const UNLISTED = 1 << 30;
+        /// Nor is this one: MULTI does not queue the command, because it ends the connection's transaction.
+        const ENDS_MULTI = 1 << 31;
     }
 
     /// ACL categories beyond those that follow from the flags (see `Command::categories`).
@@ -236,6 +238,11 @@ pub struct Command {
     pub subcommands: &'static [Command],
 }
 
+impl Flags {
+    /// What is no flag of the protocol.
+    pub const INTERNAL: Flags = Flags::UNLISTED.union(Flags::ENDS_MULTI);
+}
+
 impl Command {
     /// What a row need not repeat.
     pub const BASE: Command = Command {
@@ -255,6 +262,11 @@ impl Command {
         tips: &[],
         subcommands: &[],
     };
+
+    /// Whether the command is refused while used memory is over `maxmemory`.
+    pub const fn denies_oom(&self) -> bool {
+        self.flags.contains(Flags::DENYOOM)
+    }
 
     pub const fn is_write(&self) -> bool {
         self.flags.contains(Flags::WRITE)

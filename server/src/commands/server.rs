@@ -1,11 +1,10 @@
 //! The server family's plain commands: databases as a whole, time, role, shutdown.
 
 use super::help::help_row;
-use super::{
-    Args, Categories, Command, Control, Core, Ctx, Flags, Group, Lock, Merge, Run,
-};
+use super::{Args, Categories, Command, Control, Core, Ctx, Flags, Group, Lock, Merge, Run};
+use crate::keyspace::KeyHasher;
 use crate::limits::REDIS_VERSION;
-use crate::resp::{Refusal, Reply};
+use crate::resp::{Argv, Refusal, Reply};
 
 /// What all rows share.
 const ROW: Command = Command { group: Group::Server, ..Command::BASE };
@@ -190,7 +189,8 @@ fn swapdb(core: &mut Core, ctx: &mut Ctx, args: &mut Args) -> Result<(), Refusal
     let first = database(args, "invalid first DB index")?;
     let second = database(args, "invalid second DB index")?;
     let databases = ctx.data.keyspace.databases();
-    let valid = |index: i32| usize::try_from(index).ok().filter(|index| *index < databases).ok_or(Refusal::DbIndex);
+    let valid =
+        |index: i32| usize::try_from(index).ok().filter(|index| *index < databases).ok_or(Refusal::DbIndex);
     let (first, second) = (valid(first)?, valid(second)?);
     if first != second {
         touch_watched(ctx, first, second);
@@ -251,8 +251,14 @@ pub struct Shutdown {
     pub abort: bool,
 }
 
+/// The options of a SHUTDOWN command line.
+pub fn shutdown_options(argv: Argv) -> Result<Shutdown, Refusal> {
+    // No key is hashed, so any hasher will do.
+    Shutdown::parse(&mut Args::new(argv, 1, &KeyHasher::new(0)))
+}
+
 impl Shutdown {
-    pub fn parse(args: &mut Args) -> Result<Shutdown, Refusal> {
+    fn parse(args: &mut Args) -> Result<Shutdown, Refusal> {
         let mut asked = Shutdown::default();
         while !args.is_empty() {
             if args.option("NOSAVE") && asked.save != Some(true) {
@@ -278,10 +284,8 @@ impl Shutdown {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Args;
     use super::super::shell::Shell;
-    use super::Shutdown;
-    use crate::keyspace::KeyHasher;
+    use super::{Shutdown, shutdown_options};
     use crate::resp::{OwnedArgv, Refusal};
 
     #[test]
@@ -336,11 +340,9 @@ mod tests {
     }
 
     #[test]
-    fn shutdown_options() {
-        let parse = |line: &str| {
-            let argv = OwnedArgv::from_iter(line.split(' ').map(str::as_bytes));
-            Shutdown::parse(&mut Args::new(argv.borrow(), 1, &KeyHasher::new(1)))
-        };
+    fn options_of_shutdown() {
+        let parse =
+            |line: &str| shutdown_options(OwnedArgv::from_iter(line.split(' ').map(str::as_bytes)).borrow());
         assert_eq!(parse("SHUTDOWN"), Ok(Shutdown::default()));
         let asked = Shutdown { save: Some(false), now: true, force: true, abort: false };
         assert_eq!(parse("SHUTDOWN nosave NOW force"), Ok(asked));

@@ -1,8 +1,8 @@
 //! For tests: runs command lines on cores and shards that live in one place, without sessions or meshes.
 
 use super::{
-    Args, Client, ClientFlags, Command, Core, Ctx, Data, Merge, NodeFacts, Run, admit, execute_local,
-    refuse_unknown_command, refuse_unknown_subcommand, table,
+    Args, Client, ClientFlags, Command, Core, Ctx, Data, Merge, NodeFacts, Run, execute_local, refusals,
+    table,
 };
 use crate::config::Settings;
 use crate::keyspace::{Encode, KeyHasher, Keyspace};
@@ -70,25 +70,18 @@ impl Shell {
         let resp3 = self.client().resp3;
         let mut reply = Reply::new(&mut out, resp3);
         let sub = (argv.len() > 1).then(|| argv.get(1));
-        match (table().resolve(argv.get(0), sub), table().find(argv.get(0))) {
-            (Some(row), _) => {
-                let row = table().row(row);
-                if let Err(refusal) = self.execute(row, argv, &mut reply) {
-                    reply.refuse(&refusal);
-                }
-            }
-            (None, Some(_)) if sub.is_none() => {
-                let row = table().row(table().find(argv.get(0)).unwrap());
-                reply.refuse(&super::refusals::arity(row, argv));
-            }
-            (None, Some(row)) => refuse_unknown_subcommand(table().row(row), argv, &mut reply),
-            (None, None) => refuse_unknown_command(argv, &mut reply),
+        let outcome = match table().resolve(argv.get(0), sub) {
+            Some(row) => self.execute(table().row(row), argv, &mut reply),
+            None => Err(refusals::unknown(argv)),
+        };
+        if let Err(refusal) = outcome {
+            reply.refuse(&refusal);
         }
         out
     }
 
     fn execute(&mut self, row: &Command, argv: Argv, reply: &mut Reply) -> Result<(), Refusal> {
-        admit(row, &self.cores[0], 0, argv)?;
+        refusals::admit(row, &self.cores[0], 0, argv)?;
         let skip = if row.full_name.contains('|') { 2 } else { 1 };
         let hasher = self.hasher.clone();
         let mut args = Args::new(argv, skip, &hasher);
@@ -114,7 +107,9 @@ impl Shell {
                 reply.raw(&out);
                 Ok(())
             }
-            Run::Container | Run::Walk(_) | Run::Control(_) => panic!("{} needs a coordinator", row.full_name),
+            Run::Container | Run::Walk(_) | Run::Control(_) => {
+                panic!("{} needs a coordinator", row.full_name)
+            }
         }
     }
 

@@ -24,7 +24,9 @@ impl CommandStats {
         self.micros += nanos / 1000;
         if tracking {
             let histogram = self.latency.get_or_insert_with(|| {
-                Box::new(Histogram::new_with_bounds(1, Self::LATENCY_MAX, 2).expect("constant bounds are valid"))
+                Box::new(
+                    Histogram::new_with_bounds(1, Self::LATENCY_MAX, 2).expect("constant bounds are valid"),
+                )
             });
             histogram.saturating_record(nanos.clamp(1, Self::LATENCY_MAX));
         }

@@ -197,9 +197,28 @@ fn join(arguments: &[Argument]) -> String {
 
 fn plain(word: &str) -> Argument {
     const INTEGERS: &[&str] = &[
-        "client-id", "count", "cursor", "db", "decrement", "destination-db", "end", "index", "index1", "index2",
-        "len", "maxage", "milliseconds", "min-match-len", "numkeys", "numreplicas", "offset", "protover",
-        "seconds", "start", "timeout", "version",
+        "client-id",
+        "count",
+        "cursor",
+        "db",
+        "decrement",
+        "destination-db",
+        "end",
+        "index",
+        "index1",
+        "index2",
+        "len",
+        "maxage",
+        "milliseconds",
+        "min-match-len",
+        "numkeys",
+        "numreplicas",
+        "offset",
+        "protover",
+        "seconds",
+        "start",
+        "timeout",
+        "version",
     ];
     let kind = match word {
         "pattern" => "pattern",
@@ -241,7 +260,9 @@ mod tests {
             let mut text = format!("{}:{}", argument.name, argument.kind);
             argument.token.iter().for_each(|token| text += &format!("={token}"));
             argument.key_spec.iter().for_each(|spec| text += &format!("#{spec}"));
-            for (set, mark) in [(argument.optional, "?"), (argument.multiple, "*"), (argument.multiple_token, "+")] {
+            for (set, mark) in
+                [(argument.optional, "?"), (argument.multiple, "*"), (argument.multiple_token, "+")]
+            {
                 text += if set { mark } else { "" };
             }
             if !argument.children.is_empty() {
@@ -253,7 +274,8 @@ mod tests {
     }
 
     fn parsed(syntax: &'static str, keys: &'static [KeySpec]) -> String {
-        print(&arguments(&Command { syntax, keys, ..Command::BASE }))
+        let row = Command { syntax, keys, ..Command::BASE };
+        print(&arguments(&row))
     }
 
     #[test]
@@ -278,15 +300,18 @@ mod tests {
 
     #[test]
     fn repetitions() {
+        const KEYS: &[KeySpec] = &[KeySpec::rest(1, KeyFlags::RO)];
         const PAIRS: &[KeySpec] = &[KeySpec::every(1, 2, KeyFlags::OW)];
         const TWO: &[KeySpec] = &[KeySpec::at(1, KeyFlags::RO), KeySpec::at(2, KeyFlags::OW)];
-        assert_eq!(parsed("key [key ...]", &[KeySpec::rest(1, KeyFlags::RO)]), "key:key#0*");
+        assert_eq!(parsed("key [key ...]", KEYS), "key:key#0*");
         assert_eq!(parsed("key value [key value ...]", PAIRS), "key_value:block*(key:key#0 value:string)");
         assert_eq!(parsed("[section [section ...]]", &[]), "section:string?*");
         assert_eq!(parsed("[ID client-id [client-id ...]]", &[]), "client-id:integer=ID?*");
         assert_eq!(parsed("[PREFIX prefix [PREFIX prefix ...]]", &[]), "prefix:string=PREFIX?*+");
-        assert_eq!(parsed("source destination [DB destination-db]", TWO),
-            "source:key#0 destination:key#1 destination-db:integer=DB?");
+        assert_eq!(
+            parsed("source destination [DB destination-db]", TWO),
+            "source:key#0 destination:key#1 destination-db:integer=DB?"
+        );
         assert_eq!(parsed("", &[]), "");
     }
 }

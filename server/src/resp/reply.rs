@@ -30,6 +30,11 @@ impl<'a> Reply<'a> {
         self.resp3
     }
 
+    /// What follows is in RESP3, or not: HELLO answers in the protocol it switches to.
+    pub fn set_resp3(&mut self, resp3: bool) {
+        self.resp3 = resp3;
+    }
+
     /// Bytes of the output buffer so far, older replies included.
     #[allow(clippy::len_without_is_empty)] // a position, not a container
     #[inline]
