@@ -22,7 +22,7 @@ pub const SUBCOMMANDS: &[Command] = &[
         full_name: "client|getname",
         run: Run::Session(get_name),
         since: "2.6.9",
-        summary: "Returns the connection's name",
+        summary: "Returns the connection's name.",
         ..ROW
     },
     Command {
@@ -30,7 +30,7 @@ pub const SUBCOMMANDS: &[Command] = &[
         full_name: "client|getredir",
         run: Run::Session(get_redirection),
         since: "6.0.0",
-        summary: "Returns the client that gets this connection's invalidations, or -1",
+        summary: "Returns the client that gets this connection's invalidations, or -1.",
         ..ROW
     },
     Command {
@@ -42,7 +42,7 @@ pub const SUBCOMMANDS: &[Command] = &[
         full_name: "client|id",
         run: Run::Session(id),
         since: "5.0.0",
-        summary: "Returns the connection's number",
+        summary: "Returns the connection's number.",
         ..ROW
     },
     Command {
@@ -50,7 +50,7 @@ pub const SUBCOMMANDS: &[Command] = &[
         full_name: "client|info",
         run: Run::Session(info),
         since: "6.2.0",
-        summary: "Describes the connection as CLIENT LIST does",
+        summary: "Describes the connection as CLIENT LIST does.",
         tips: &["nondeterministic_output"],
         ..ROW
     },
@@ -61,7 +61,7 @@ pub const SUBCOMMANDS: &[Command] = &[
         flags: ADMIN,
         run: Run::EveryCore { lock: Lock::None, part: kill, merge: Merge::Custom(merge_kill) },
         since: "2.4.0",
-        summary: "Closes connections",
+        summary: "Closes connections.",
         complexity: "O(N) with N connections",
         syntax: "<ip:port | <[ID client-id] | [TYPE <NORMAL | MASTER | SLAVE | REPLICA | PUBSUB>] | [USER \
                  username] | [ADDR ip:port] | [LADDR ip:port] | [SKIPME <YES | NO>] | [MAXAGE maxage]> ...>",
@@ -74,7 +74,7 @@ pub const SUBCOMMANDS: &[Command] = &[
         flags: ADMIN,
         run: Run::EveryCore { lock: Lock::None, part: list, merge: Merge::Custom(merge_list) },
         since: "2.4.0",
-        summary: "Describes connections, one a line",
+        summary: "Describes connections, one a line.",
         complexity: "O(N) with N connections",
         syntax: "[TYPE <NORMAL | MASTER | REPLICA | PUBSUB>] [ID client-id [client-id ...]]",
         tips: &["nondeterministic_output"],
@@ -87,7 +87,7 @@ pub const SUBCOMMANDS: &[Command] = &[
         flags: ADMIN,
         run: Run::Session(no_evict),
         since: "7.0.0",
-        summary: "Spares the connection when clients are evicted",
+        summary: "Spares the connection when clients are evicted.",
         syntax: "<ON | OFF>",
         ..ROW
     },
@@ -97,7 +97,7 @@ pub const SUBCOMMANDS: &[Command] = &[
         arity: 3,
         run: Run::Session(no_touch),
         since: "7.2.0",
-        summary: "Keeps the connection's reads from marking keys as used",
+        summary: "Keeps the connection's reads from marking keys as used.",
         syntax: "<ON | OFF>",
         ..ROW
     },
@@ -107,7 +107,7 @@ pub const SUBCOMMANDS: &[Command] = &[
         arity: 3,
         run: Run::Session(reply_mode),
         since: "3.2.0",
-        summary: "Turns the connection's replies on or off",
+        summary: "Turns the connection's replies on or off.",
         syntax: "<ON | OFF | SKIP>",
         ..ROW
     },
@@ -117,7 +117,7 @@ pub const SUBCOMMANDS: &[Command] = &[
         arity: 4,
         run: Run::Session(set_info),
         since: "7.2.0",
-        summary: "Tells the server which client library this is",
+        summary: "Tells the server which client library this is.",
         syntax: "<LIB-NAME libname | LIB-VER libver>",
         tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
         ..ROW
@@ -128,7 +128,7 @@ pub const SUBCOMMANDS: &[Command] = &[
         arity: 3,
         run: Run::Session(set_name),
         since: "2.6.9",
-        summary: "Names the connection",
+        summary: "Names the connection.",
         syntax: "connection-name",
         ..ROW
     },
@@ -137,7 +137,7 @@ pub const SUBCOMMANDS: &[Command] = &[
         full_name: "client|trackinginfo",
         run: Run::Session(tracking_info),
         since: "6.2.0",
-        summary: "Tells how the connection tracks keys",
+        summary: "Tells how the connection tracks keys.",
         ..ROW
     },
     Command {
@@ -147,7 +147,7 @@ pub const SUBCOMMANDS: &[Command] = &[
         flags: ADMIN,
         run: Run::Session(unblock),
         since: "5.0.0",
-        summary: "Ends the wait of a connection that is blocked",
+        summary: "Ends the wait of a connection that is blocked.",
         complexity: "O(log N) with N connections",
         syntax: "client-id [TIMEOUT | ERROR]",
         ..ROW

@@ -122,7 +122,7 @@ mod tests {
         let mut shell = Shell::new(1);
         assert_eq!(
             shell.run("COMMAND DOCS WATCH nosuch"),
-            "*2|$5|watch|*10|$7|summary|$60|Makes the next EXEC depend on these keys staying as they are|$5|since|\
+            "*2|$5|watch|*10|$7|summary|$61|Makes the next EXEC depend on these keys staying as they are.|$5|since|\
              $5|2.2.0|$5|group|$12|transactions|$10|complexity|$17|O(1) for each key|$9|arguments|*1|*8|$4|name|\
              $3|key|$4|type|$3|key|$14|key_spec_index|:0|$5|flags|*1|+multiple|"
         );
@@ -146,7 +146,7 @@ mod tests {
     fn every_row_is_documented() {
         for row in table().rows() {
             assert!(!row.summary.is_empty() && !row.complexity.is_empty(), "{}", row.full_name);
-            assert!(!row.summary.ends_with('.'), "{}: summaries are phrases", row.full_name);
+            assert!(row.summary.ends_with('.'), "{}: summaries are sentences", row.full_name);
             assert!(row.full_name.ends_with(row.name), "{}", row.full_name);
         }
     }

@@ -21,7 +21,7 @@ pub const COMMANDS: &[Command] = &[Command {
     full_name: "command",
     arity: -1,
     run: Run::Session(all),
-    summary: "Describes all commands",
+    summary: "Describes all commands.",
     complexity: "O(N) with N commands",
     tips: UNORDERED,
     subcommands: SUBCOMMANDS,
@@ -34,7 +34,7 @@ const SUBCOMMANDS: &[Command] = &[
         full_name: "command|count",
         arity: 2,
         run: Run::Session(count),
-        summary: "Returns how many commands there are",
+        summary: "Returns how many commands there are.",
         ..ROW
     },
     Command {
@@ -43,7 +43,7 @@ const SUBCOMMANDS: &[Command] = &[
         arity: -2,
         run: Run::Session(docs),
         since: "7.0.0",
-        summary: "Documents the named commands, or all",
+        summary: "Documents the named commands, or all.",
         complexity: "O(N) with N commands asked for",
         syntax: "[command-name [command-name ...]]",
         tips: UNORDERED,
@@ -54,7 +54,7 @@ const SUBCOMMANDS: &[Command] = &[
         full_name: "command|getkeys",
         arity: -4,
         run: Run::Session(get_keys),
-        summary: "Returns which arguments of a command line are keys",
+        summary: "Returns which arguments of a command line are keys.",
         complexity: "O(N) with N arguments",
         ..ROW
     },
@@ -64,7 +64,7 @@ const SUBCOMMANDS: &[Command] = &[
         arity: -4,
         run: Run::Session(get_keys_and_flags),
         since: "7.0.0",
-        summary: "Returns the keys of a command line and what happens to each",
+        summary: "Returns the keys of a command line and what happens to each.",
         complexity: "O(N) with N arguments",
         ..ROW
     },
@@ -74,7 +74,7 @@ const SUBCOMMANDS: &[Command] = &[
         full_name: "command|info",
         arity: -2,
         run: Run::Session(info),
-        summary: "Describes the named commands, or all",
+        summary: "Describes the named commands, or all.",
         complexity: "O(N) with N commands asked for",
         syntax: "[command-name [command-name ...]]",
         tips: UNORDERED,
@@ -86,7 +86,7 @@ const SUBCOMMANDS: &[Command] = &[
         arity: -2,
         run: Run::Session(list),
         since: "7.0.0",
-        summary: "Returns the names of the commands",
+        summary: "Returns the names of the commands.",
         complexity: "O(N) with N commands",
         syntax: "[FILTERBY <MODULE module-name | ACLCAT category | PATTERN pattern>]",
         tips: UNORDERED,
@@ -306,7 +306,7 @@ mod tests {
         assert_eq!(
             shell.run("COMMAND INFO PING"),
             "*1|*10|$4|ping|:-1|~1|+fast|:0|:0|:0|~2|+@fast|+@connection|\
-             ~2|$26|request_policy:all_shards|$29|response_policy:all_succeeded|~0|~0|"
+             ~2|$25|request_policy:all_shards|$29|response_policy:all_succeeded|~0|~0|"
         );
     }
 

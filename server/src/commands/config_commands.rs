@@ -17,7 +17,7 @@ pub const COMMANDS: &[Command] = &[Command {
     full_name: "config",
     arity: -2,
     flags: Flags::empty(),
-    summary: "Commands about the server's settings",
+    summary: "Commands about the server's settings.",
     complexity: "Depends on the subcommand",
     subcommands: SUBCOMMANDS,
     ..ROW
@@ -29,7 +29,7 @@ const SUBCOMMANDS: &[Command] = &[
         full_name: "config|get",
         arity: -3,
         run: Run::Session(get),
-        summary: "Returns the settings whose names match a pattern",
+        summary: "Returns the settings whose names match a pattern.",
         complexity: "O(N) with N settings asked for",
         syntax: "parameter [parameter ...]",
         ..ROW
@@ -40,7 +40,7 @@ const SUBCOMMANDS: &[Command] = &[
         full_name: "config|resetstat",
         arity: 2,
         run: Run::EveryCore { lock: Lock::None, part: reset_stat, merge: Merge::AllOk },
-        summary: "Sets the counters of INFO to zero",
+        summary: "Sets the counters of INFO to zero.",
         ..ROW
     },
     Command {
@@ -48,7 +48,7 @@ const SUBCOMMANDS: &[Command] = &[
         full_name: "config|set",
         arity: -4,
         run: Run::EveryCore { lock: Lock::Exclusive, part: set, merge: Merge::AllOk },
-        summary: "Changes settings, all of them or none",
+        summary: "Changes settings, all of them or none.",
         complexity: "O(N) with N settings given",
         syntax: "parameter value [parameter value ...]",
         tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],

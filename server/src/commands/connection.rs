@@ -23,7 +23,7 @@ pub const COMMANDS: &[Command] = &[
         arity: -2,
         flags: ALWAYS,
         run: Run::Session(auth),
-        summary: "Authenticates the connection",
+        summary: "Authenticates the connection.",
         complexity: "O(N) with N passwords of the user",
         syntax: "[username] password",
         ..ROW
@@ -35,7 +35,7 @@ pub const COMMANDS: &[Command] = &[
         flags: Flags::empty(),
         extra_categories: Categories::empty(),
         since: "2.4.0",
-        summary: "Commands about client connections",
+        summary: "Commands about client connections.",
         complexity: "Depends on the subcommand",
         subcommands: CLIENT_SUBCOMMANDS,
         ..ROW
@@ -45,7 +45,7 @@ pub const COMMANDS: &[Command] = &[
         full_name: "echo",
         arity: 2,
         run: Run::Session(echo),
-        summary: "Returns its argument",
+        summary: "Returns its argument.",
         syntax: "message",
         ..ROW
     },
@@ -56,7 +56,7 @@ pub const COMMANDS: &[Command] = &[
         flags: ALWAYS,
         run: Run::Session(hello),
         since: "6.0.0",
-        summary: "Chooses the protocol, and authenticates and names the connection on the way",
+        summary: "Chooses the protocol, and authenticates and names the connection on the way.",
         syntax: "[protover [AUTH username password] [SETNAME clientname]]",
         ..ROW
     },
@@ -66,7 +66,7 @@ pub const COMMANDS: &[Command] = &[
         arity: -1,
         flags: Flags::FAST,
         run: Run::Session(ping),
-        summary: "Tells that the server is there",
+        summary: "Tells that the server is there.",
         syntax: "[message]",
         tips: &["request_policy:all_shards", "response_policy:all_succeeded"],
         ..ROW
@@ -77,7 +77,7 @@ pub const COMMANDS: &[Command] = &[
         arity: -1,
         flags: ALWAYS.union(Flags::ENDS_MULTI),
         run: Run::Session(quit),
-        summary: "Closes the connection",
+        summary: "Closes the connection.",
         ..ROW
     },
     Command {
@@ -87,7 +87,7 @@ pub const COMMANDS: &[Command] = &[
         flags: ALWAYS.union(Flags::ENDS_MULTI),
         run: Run::Session(reset),
         since: "6.2.0",
-        summary: "Makes the connection as it was when it was opened",
+        summary: "Makes the connection as it was when it was opened.",
         ..ROW
     },
     Command {
@@ -95,7 +95,7 @@ pub const COMMANDS: &[Command] = &[
         full_name: "select",
         arity: 2,
         run: Run::Session(select),
-        summary: "Chooses the connection's database",
+        summary: "Chooses the connection's database.",
         syntax: "index",
         ..ROW
     },

@@ -13,7 +13,7 @@ pub const fn help_row(full_name: &'static str, group: Group, since: &'static str
         run: Run::Session(help),
         group,
         since,
-        summary: "Lists the subcommands",
+        summary: "Lists the subcommands.",
         ..Command::BASE
     }
 }
@@ -27,7 +27,7 @@ fn help(_core: &mut Core, _client: usize, args: &mut Args, reply: &mut Reply) ->
     for sub in container.subcommands {
         let usage = format!("{} {}", sub.name.to_ascii_uppercase(), sub.syntax);
         reply.simple(usage.trim_end());
-        reply.simple(&format!("    {}.", sub.summary));
+        reply.simple(&format!("    {}", sub.summary));
     }
     Ok(())
 }

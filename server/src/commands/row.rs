@@ -97,6 +97,11 @@ impl KeySpec {
         KeySpec { flags, first: index, last: index as isize, step: 1, notes: "" }
     }
 
+    /// Every argument from `first` to `last`.
+    pub const fn between(first: usize, last: usize, flags: KeyFlags) -> Self {
+        KeySpec { flags, first, last: last as isize, step: 1, notes: "" }
+    }
+
     /// Every argument from `first` to the end.
     pub const fn rest(first: usize, flags: KeyFlags) -> Self {
         KeySpec { flags, first, last: -1, step: 1, notes: "" }

@@ -18,7 +18,7 @@ pub const COMMANDS: &[Command] = &[
         flags: Flags::READONLY.union(Flags::FAST),
         run: Run::EveryCore { lock: Lock::Shared, part: dbsize, merge: Merge::Sum },
         extra_categories: Categories::KEYSPACE,
-        summary: "Returns how many keys the database has",
+        summary: "Returns how many keys the database has.",
         tips: &["request_policy:all_shards", "response_policy:agg_sum"],
         ..ROW
     },
@@ -29,7 +29,7 @@ pub const COMMANDS: &[Command] = &[
         flags: Flags::WRITE,
         run: Run::EveryCore { lock: Lock::Exclusive, part: flushall, merge: Merge::AllOk },
         extra_categories: Categories::KEYSPACE.union(Categories::DANGEROUS),
-        summary: "Removes all keys of all databases",
+        summary: "Removes all keys of all databases.",
         complexity: "O(N) with N keys in all databases",
         syntax: "[ASYNC | SYNC]",
         tips: ALL_SHARDS,
@@ -42,7 +42,7 @@ pub const COMMANDS: &[Command] = &[
         flags: Flags::WRITE,
         run: Run::EveryCore { lock: Lock::Exclusive, part: flushdb, merge: Merge::AllOk },
         extra_categories: Categories::KEYSPACE.union(Categories::DANGEROUS),
-        summary: "Removes all keys of the database",
+        summary: "Removes all keys of the database.",
         complexity: "O(N) with N keys in the database",
         syntax: "[ASYNC | SYNC]",
         tips: ALL_SHARDS,
@@ -55,7 +55,7 @@ pub const COMMANDS: &[Command] = &[
         flags: Flags::READONLY.union(Flags::FAST),
         run: Run::Session(lolwut),
         since: "5.0.0",
-        summary: "Returns a line with the server's version",
+        summary: "Returns a line with the server's version.",
         syntax: "[VERSION version]",
         ..ROW
     },
@@ -64,7 +64,7 @@ pub const COMMANDS: &[Command] = &[
         full_name: "module",
         arity: -2,
         since: "4.0.0",
-        summary: "Commands about modules, of which there are none",
+        summary: "Commands about modules, of which there are none.",
         complexity: "Depends on the subcommand",
         subcommands: MODULE,
         ..ROW
@@ -76,7 +76,7 @@ pub const COMMANDS: &[Command] = &[
         run: Run::Session(role),
         extra_categories: Categories::ADMIN.union(Categories::DANGEROUS),
         since: "2.8.12",
-        summary: "Returns the server's part in replication",
+        summary: "Returns the server's part in replication.",
         ..ROW
     },
     Command {
@@ -90,7 +90,7 @@ pub const COMMANDS: &[Command] = &[
             .union(Flags::NO_MULTI)
             .union(Flags::ALLOW_BUSY),
         run: Run::Control(Control::Shutdown),
-        summary: "Saves what has to be saved and ends the server",
+        summary: "Saves what has to be saved and ends the server.",
         complexity: "O(N) with N keys if they are saved, else O(1)",
         syntax: "[NOSAVE | SAVE] [NOW] [FORCE] [ABORT]",
         ..ROW
@@ -103,7 +103,7 @@ pub const COMMANDS: &[Command] = &[
         run: Run::EveryCore { lock: Lock::Exclusive, part: swapdb, merge: Merge::AllOk },
         extra_categories: Categories::KEYSPACE.union(Categories::DANGEROUS),
         since: "4.0.0",
-        summary: "Lets two databases change places",
+        summary: "Lets two databases change places.",
         complexity: "O(N) with N watched keys of the two databases",
         syntax: "index1 index2",
         ..ROW
@@ -114,7 +114,7 @@ pub const COMMANDS: &[Command] = &[
         flags: Flags::LOADING.union(Flags::STALE).union(Flags::FAST),
         run: Run::Session(time),
         since: "2.6.0",
-        summary: "Returns the server's time",
+        summary: "Returns the server's time.",
         tips: &["nondeterministic_output"],
         ..ROW
     },
@@ -129,7 +129,7 @@ const MODULE: &[Command] = &[
         flags: Flags::ADMIN.union(Flags::NOSCRIPT),
         run: Run::Session(module_list),
         since: "4.0.0",
-        summary: "Lists the loaded modules",
+        summary: "Lists the loaded modules.",
         complexity: "O(N) with N modules",
         tips: &["nondeterministic_output_order"],
         ..ROW

@@ -17,7 +17,7 @@ const LCS: Command = Command {
     full_name: "lcs",
     arity: -3,
     flags: Flags::READONLY,
-    keys: &[KeySpec { flags: KeyFlags::RO.union(KeyFlags::ACCESS), first: 1, last: 2, step: 1 }],
+    keys: &[KeySpec::between(1, 2, KeyFlags::RO.union(KeyFlags::ACCESS))],
     run: Run::Steps(lcs),
     group: Group::String,
     extra_categories: Categories::STRING,

@@ -1,9 +1,6 @@
 //! A shell for the families' tests: command lines in, raw replies and effects out, on one shard.
 
-use super::{
-    Args, Core, CoreStats, Ctx, Data, Merge, NodeFacts, Run, Slowlog, WalkPlan, execute_local, table,
-    walk_step,
-};
+use super::{Args, Core, Ctx, Data, Merge, NodeFacts, Run, WalkPlan, execute_local, table, walk_step};
 use crate::config::Settings;
 use crate::keyspace::{KeyHasher, Keyspace, Ring};
 use crate::limits::SLOTS;
@@ -153,21 +150,5 @@ fn commands(mut bytes: &[u8]) -> Vec<Vec<&[u8]>> {
 }
 
 fn core() -> Core {
-    Core {
-        index: 0,
-        settings: Settings::default(),
-        node: NodeFacts::default(),
-        clients: slab::Slab::new(),
-        doomed: Vec::new(),
-        command_stats: Vec::new(),
-        stats: CoreStats::default(),
-        slowlog: Slowlog::default(),
-        ticks: || 0,
-        last_tick: 0,
-        out_of_memory: false,
-        now: 0,
-        now_us: 0,
-        sleep_us: 0,
-        settings_changed: false,
-    }
+    Core::new(0, Settings::default(), NodeFacts::default())
 }

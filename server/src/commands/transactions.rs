@@ -20,7 +20,7 @@ pub const COMMANDS: &[Command] = &[
         flags: FAST,
         run: Run::Control(Control::Multi),
         since: "1.2.0",
-        summary: "Begins a transaction: commands are queued until EXEC",
+        summary: "Begins a transaction: commands are queued until EXEC.",
         ..ROW
     },
     Command {
@@ -29,7 +29,7 @@ pub const COMMANDS: &[Command] = &[
         flags: ROW.flags.union(Flags::SKIP_SLOWLOG),
         run: Run::Control(Control::Exec),
         since: "1.2.0",
-        summary: "Runs the queued commands as one",
+        summary: "Runs the queued commands as one.",
         complexity: "Depends on the queued commands",
         ..ROW
     },
@@ -39,7 +39,7 @@ pub const COMMANDS: &[Command] = &[
         flags: FAST,
         run: Run::Control(Control::Discard),
         since: "2.0.0",
-        summary: "Drops the queued commands and ends the transaction",
+        summary: "Drops the queued commands and ends the transaction.",
         complexity: "O(N) with N queued commands",
         ..ROW
     },
@@ -51,7 +51,7 @@ pub const COMMANDS: &[Command] = &[
         keys: &[KeySpec::rest(1, KeyFlags::RO)],
         run: Run::Control(Control::Watch),
         since: "2.2.0",
-        summary: "Makes the next EXEC depend on these keys staying as they are",
+        summary: "Makes the next EXEC depend on these keys staying as they are.",
         complexity: "O(1) for each key",
         syntax: "key [key ...]",
         ..ROW
@@ -62,7 +62,7 @@ pub const COMMANDS: &[Command] = &[
         flags: FAST,
         run: Run::Control(Control::Unwatch),
         since: "2.2.0",
-        summary: "Forgets the watched keys",
+        summary: "Forgets the watched keys.",
         ..ROW
     },
 ];
