@@ -75,7 +75,7 @@ pub const COMMANDS: &[Command] = &[
         name: "quit",
         full_name: "quit",
         arity: -1,
-        flags: ALWAYS.union(Flags::ENDS_MULTI),
+        flags: ALWAYS.union(Flags::AT_ONCE),
         run: Run::Session(quit),
         summary: "Closes the connection.",
         ..ROW
@@ -84,7 +84,7 @@ pub const COMMANDS: &[Command] = &[
         name: "reset",
         full_name: "reset",
         arity: 1,
-        flags: ALWAYS.union(Flags::ENDS_MULTI),
+        flags: ALWAYS.union(Flags::AT_ONCE),
         run: Run::Session(reset),
         since: "6.2.0",
         summary: "Makes the connection as it was when it was opened.",
@@ -177,7 +177,7 @@ fn hello(core: &mut Core, client: usize, args: &mut Args, reply: &mut Reply) -> 
             return Err(Refusal::Err(format!("Syntax error in HELLO option '{option}'").into()));
         }
     }
-    if core.must_authenticate(client) {
+    if !core.is_authenticated(client) {
         return Err(Refusal::Text(
             "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH \
              <user> <pass> option can be used to authenticate the client and select the RESP protocol version \

@@ -60,7 +60,7 @@ pub struct Core {
 }
 
 impl Core {
-    pub fn new(index: usize, settings: Settings, node: NodeFacts) -> Self {
+    pub fn new(index: usize, settings: Settings, node: NodeFacts, ticks: fn() -> u64) -> Self {
         Core {
             index,
             settings,
@@ -71,7 +71,7 @@ impl Core {
             command_stats: vec![CommandStats::default(); table().rows().len()],
             stats: CoreStats::default(),
             slowlog: Slowlog::default(),
-            ticks: || 0,
+            ticks,
             last_tick: 0,
             out_of_memory: false,
             now: 0,
@@ -81,10 +81,10 @@ impl Core {
         }
     }
 
-    /// Whether the client may only run commands that need no authentication.
+    /// Whether the client may run commands that need authentication.
     #[inline]
-    pub fn must_authenticate(&self, client: usize) -> bool {
-        !self.clients[client].is(ClientFlags::AUTHENTICATED) && !self.settings.requirepass.is_empty()
+    pub fn is_authenticated(&self, client: usize) -> bool {
+        self.clients[client].is(ClientFlags::AUTHENTICATED) || self.settings.requirepass.is_empty()
     }
 
     /// Whether a command that took this long belongs into the slow log.

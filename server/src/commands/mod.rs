@@ -23,7 +23,7 @@ mod lookup;
 mod object;
 mod outbox;
 mod parts;
-pub mod refusals;
+mod refusals;
 mod row;
 mod server;
 mod slowlog;
@@ -50,11 +50,12 @@ pub use execute::{execute_local, visit_key};
 pub use generic_walk::{WalkFilter, WalkPlan, walk_step};
 pub use lookup::{Table, table};
 pub use outbox::{Mark, Outbox};
+pub use refusals::{admit, refuse_unknown_command, refuse_unknown_subcommand};
 pub use row::{
     Access, Categories, Command, Control, Flags, Group, Handler, KeyFlags, KeyRef, KeySpec, Lock, Merge, Run,
     StepFn, Walk,
 };
-pub use server::{Shutdown, shutdown_options};
+pub use server::Shutdown;
 pub use slowlog::{Slowlog, SlowlogEntry};
 pub use stats::{CommandStats, CoreStats};
 pub use steps::{Carry, Next, Visit};

@@ -1,41 +1,39 @@
 //! Command lines that are refused before any handler sees them, worded as the reference server does.
 
-use std::borrow::Cow;
-
-use super::{Command, Core, Flags, table};
+use super::{Command, Core, Flags};
 use crate::config::DebugCommand;
-use crate::resp::{Argv, Refusal};
+use crate::resp::{Argv, Refusal, Reply};
 
 /// Bytes that an error reply quotes of a command's name, and of its arguments together.
 const QUOTED: usize = 128;
 
-/// Refuses a command line that `Table::resolve` finds no row for: an unknown command, a container without
-/// a subcommand, or with one that it does not have.
+/// Refuses a command that is in no table. The reply quotes the client's own bytes, whatever they are.
 #[cold]
-pub fn unknown(argv: Argv) -> Refusal {
-    let Some(container) = table().find(argv.get(0)) else { return unknown_command(argv) };
-    let container = table().row(container);
-    if argv.len() == 1 {
-        return Refusal::Arity(container.full_name);
-    }
-    let name = quote(argv.get(1), QUOTED);
-    let help = container.name.to_ascii_uppercase();
-    let unlisted = container.flags.contains(Flags::UNLISTED);
-    let more = if unlisted { " or wrong number of arguments for" } else { "" };
-    Refusal::Err(format!("unknown subcommand{more} '{name}'. Try {help} HELP.").into())
-}
-
-fn unknown_command(argv: Argv) -> Refusal {
-    let mut arguments = String::new();
+pub fn refuse_unknown_command(argv: Argv, reply: &mut Reply) {
+    let mut arguments = Vec::new();
     for argument in argv.iter().skip(1) {
         if arguments.len() >= QUOTED {
             break;
         }
         let kept = QUOTED - arguments.len();
-        arguments += &format!("'{}' ", quote(argument, kept));
+        arguments.push(b'\'');
+        arguments.extend_from_slice(quote(argument, kept));
+        arguments.extend_from_slice(b"' ");
     }
     let name = quote(argv.get(0), QUOTED);
-    Refusal::Err(format!("unknown command '{name}', with args beginning with: {arguments}").into())
+    reply.error_bytes(
+        &[b"ERR unknown command '", name, b"', with args beginning with: ", &arguments].concat(),
+    );
+}
+
+/// Refuses a subcommand that its container does not have.
+#[cold]
+pub fn refuse_unknown_subcommand(container: &Command, argv: Argv, reply: &mut Reply) {
+    let unlisted = container.flags.contains(Flags::UNLISTED);
+    let more: &[u8] = if unlisted { b" or wrong number of arguments for" } else { b"" };
+    let name = quote(argv.get(1), QUOTED);
+    let help = format!("'. Try {} HELP.", container.name.to_ascii_uppercase());
+    reply.error_bytes(&[b"ERR unknown subcommand", more, b" '", name, help.as_bytes()].concat());
 }
 
 /// What is wrong with a command line that named `row`, if anything: arity, DEBUG where it is not allowed, a
@@ -48,7 +46,7 @@ pub fn admit(row: &Command, core: &Core, client: usize, argv: Argv) -> Result<()
     if row.flags.contains(Flags::UNLISTED) {
         debug_allowed(core, client)?;
     }
-    if !row.flags.contains(Flags::NO_AUTH) && core.must_authenticate(client) {
+    if !row.flags.contains(Flags::NO_AUTH) && !core.is_authenticated(client) {
         return Err(Refusal::Text("NOAUTH Authentication required.".into()));
     }
     Ok(())
@@ -58,7 +56,7 @@ pub fn admit(row: &Command, core: &Core, client: usize, argv: Argv) -> Result<()
 #[cold]
 pub fn arity(row: &Command, argv: Argv) -> Refusal {
     if row.flags.contains(Flags::UNLISTED) && argv.len() > 1 {
-        let name = quote(argv.get(1), QUOTED);
+        let name = String::from_utf8_lossy(quote(argv.get(1), QUOTED));
         return Refusal::Err(
             format!("unknown subcommand or wrong number of arguments for '{name}'. Try DEBUG HELP.").into(),
         );
@@ -84,9 +82,9 @@ fn debug_allowed(core: &Core, client: usize) -> Result<(), Refusal> {
 }
 
 /// At most `limit` bytes, and none from a zero byte on: the reference server quotes C strings.
-fn quote(bytes: &[u8], limit: usize) -> Cow<'_, str> {
+fn quote(bytes: &[u8], limit: usize) -> &[u8] {
     let bytes = &bytes[..bytes.len().min(limit)];
-    String::from_utf8_lossy(&bytes[..memchr::memchr(0, bytes).unwrap_or(bytes.len())])
+    &bytes[..memchr::memchr(0, bytes).unwrap_or(bytes.len())]
 }
 
 #[cfg(test)]
@@ -94,24 +92,24 @@ mod tests {
     use super::*;
     use crate::resp::OwnedArgv;
 
-    fn refused(words: &[&[u8]]) -> String {
-        let argv = OwnedArgv::from_iter(words.iter().copied());
-        unknown(argv.borrow()).line().into_owned()
+    fn unknown(words: &[&[u8]]) -> Vec<u8> {
+        let (argv, mut out) = (OwnedArgv::from_iter(words.iter().copied()), Vec::new());
+        refuse_unknown_command(argv.borrow(), &mut Reply::new(&mut out, false));
+        out
     }
 
     #[test]
     fn unknown_commands_are_quoted_with_their_arguments() {
-        let head = "ERR unknown command 'foo', with args beginning with: ";
-        assert_eq!(refused(&[b"foo"]), head);
-        assert_eq!(refused(&[b"foo", b"a", b"c\x00d"]), format!("{head}'a' 'c' "));
-        let (long, x) = ([b'x'; 300], "x".repeat(128));
-        let cut = format!("ERR unknown command '{x}', with args beginning with: '{x}' ");
-        assert_eq!(refused(&[&long, &long, b"more"]), cut);
+        let head = "-ERR unknown command 'foo', with args beginning with: ";
+        assert_eq!(unknown(&[b"foo"]), format!("{head}\r\n").into_bytes());
+        assert_eq!(unknown(&[b"foo", b"a\r\nb", b"c"]), format!("{head}'a  b' 'c' \r\n").into_bytes());
+        assert_eq!(unknown(&[b"foo", b"\xff\x00x"]), [head.as_bytes(), b"'\xff' \r\n"].concat());
     }
 
     #[test]
-    fn unknown_subcommands_name_their_container() {
-        assert_eq!(refused(&[b"client", b"Foo"]), "ERR unknown subcommand 'Foo'. Try CLIENT HELP.");
-        assert_eq!(refused(&[b"CLIENT"]), "ERR wrong number of arguments for 'client' command");
+    fn long_names_and_arguments_are_cut() {
+        let (long, x) = ([b'x'; 300], "x".repeat(128));
+        let cut = format!("-ERR unknown command '{x}', with args beginning with: '{x}' \r\n");
+        assert_eq!(unknown(&[&long, &long, b"more"]), cut.into_bytes());
     }
 }

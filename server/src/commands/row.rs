@@ -32,8 +32,8 @@ bitflags! {
         /// Not a flag of the protocol: a container whose subcommands COMMAND does not list, and those
         /// subcommands; wrong arity and an unknown subcommand are refused alike (DEBUG).
         const UNLISTED = 1 << 30;
-        /// Nor is this one: MULTI does not queue the command, because it ends the connection's transaction.
-        const ENDS_MULTI = 1 << 31;
+        /// Nor is this one: MULTI does not queue the command, because it ends the transaction.
+        const AT_ONCE = 1 << 31;
     }
 
     /// ACL categories beyond those that follow from the flags (see `Command::categories`).
@@ -245,7 +245,7 @@ pub struct Command {
 
 impl Flags {
     /// What is no flag of the protocol.
-    pub const INTERNAL: Flags = Flags::UNLISTED.union(Flags::ENDS_MULTI);
+    pub const INTERNAL: Flags = Flags::UNLISTED.union(Flags::AT_ONCE);
 }
 
 impl Command {
@@ -267,11 +267,6 @@ impl Command {
         tips: &[],
         subcommands: &[],
     };
-
-    /// Whether the command is refused while used memory is over `maxmemory`.
-    pub const fn denies_oom(&self) -> bool {
-        self.flags.contains(Flags::DENYOOM)
-    }
 
     pub const fn is_write(&self) -> bool {
         self.flags.contains(Flags::WRITE)

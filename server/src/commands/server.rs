@@ -2,9 +2,8 @@
 
 use super::help::help_row;
 use super::{Args, Categories, Command, Control, Core, Ctx, Flags, Group, Lock, Merge, Run};
-use crate::keyspace::KeyHasher;
 use crate::limits::REDIS_VERSION;
-use crate::resp::{Argv, Refusal, Reply};
+use crate::resp::{Refusal, Reply};
 
 /// What all rows share.
 const ROW: Command = Command { group: Group::Server, ..Command::BASE };
@@ -251,14 +250,8 @@ pub struct Shutdown {
     pub abort: bool,
 }
 
-/// The options of a SHUTDOWN command line.
-pub fn shutdown_options(argv: Argv) -> Result<Shutdown, Refusal> {
-    // No key is hashed, so any hasher will do.
-    Shutdown::parse(&mut Args::new(argv, 1, &KeyHasher::new(0)))
-}
-
 impl Shutdown {
-    fn parse(args: &mut Args) -> Result<Shutdown, Refusal> {
+    pub fn parse(args: &mut Args) -> Result<Shutdown, Refusal> {
         let mut asked = Shutdown::default();
         while !args.is_empty() {
             if args.option("NOSAVE") && asked.save != Some(true) {
@@ -284,8 +277,10 @@ impl Shutdown {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Args;
     use super::super::shell::Shell;
-    use super::{Shutdown, shutdown_options};
+    use super::Shutdown;
+    use crate::keyspace::KeyHasher;
     use crate::resp::{OwnedArgv, Refusal};
 
     #[test]
@@ -341,8 +336,10 @@ mod tests {
 
     #[test]
     fn options_of_shutdown() {
-        let parse =
-            |line: &str| shutdown_options(OwnedArgv::from_iter(line.split(' ').map(str::as_bytes)).borrow());
+        let parse = |line: &str| {
+            let argv = OwnedArgv::from_iter(line.split(' ').map(str::as_bytes));
+            Shutdown::parse(&mut Args::new(argv.borrow(), 1, &KeyHasher::new(1)))
+        };
         assert_eq!(parse("SHUTDOWN"), Ok(Shutdown::default()));
         let asked = Shutdown { save: Some(false), now: true, force: true, abort: false };
         assert_eq!(parse("SHUTDOWN nosave NOW force"), Ok(asked));

@@ -1,8 +1,8 @@
 //! For tests: runs command lines on cores and shards that live in one place, without sessions or meshes.
 
 use super::{
-    Args, Client, ClientFlags, Command, Core, Ctx, Data, Merge, NodeFacts, Run, execute_local, refusals,
-    table,
+    Args, Client, ClientFlags, Command, Core, Ctx, Data, Merge, NodeFacts, Run, admit, execute_local,
+    refuse_unknown_command, refuse_unknown_subcommand, table,
 };
 use crate::config::Settings;
 use crate::keyspace::{Encode, KeyHasher, Keyspace};
@@ -25,7 +25,7 @@ impl Shell {
         let node = NodeFacts { shards, run_id: "f".repeat(40), ..NodeFacts::default() };
         let core = |index: usize| {
             let id = index as u64 + 1;
-            let mut core = Core::new(index, Settings::default(), node.clone());
+            let mut core = Core::new(index, Settings::default(), node.clone(), || 0);
             core.now = NOW_US / 1000;
             core.now_us = NOW_US;
             let addr = format!("127.0.0.1:{id}").into();
@@ -70,9 +70,17 @@ impl Shell {
         let resp3 = self.client().resp3;
         let mut reply = Reply::new(&mut out, resp3);
         let sub = (argv.len() > 1).then(|| argv.get(1));
-        let outcome = match table().resolve(argv.get(0), sub) {
-            Some(row) => self.execute(table().row(row), argv, &mut reply),
-            None => Err(refusals::unknown(argv)),
+        let outcome = match (table().resolve(argv.get(0), sub), table().find(argv.get(0))) {
+            (Some(row), _) => self.execute(table().row(row), argv, &mut reply),
+            (None, None) => {
+                refuse_unknown_command(argv, &mut reply);
+                Ok(())
+            }
+            (None, Some(container)) if sub.is_none() => Err(Refusal::Arity(table().row(container).full_name)),
+            (None, Some(container)) => {
+                refuse_unknown_subcommand(table().row(container), argv, &mut reply);
+                Ok(())
+            }
         };
         if let Err(refusal) = outcome {
             reply.refuse(&refusal);
@@ -81,7 +89,7 @@ impl Shell {
     }
 
     fn execute(&mut self, row: &Command, argv: Argv, reply: &mut Reply) -> Result<(), Refusal> {
-        refusals::admit(row, &self.cores[0], 0, argv)?;
+        admit(row, &self.cores[0], 0, argv)?;
         let skip = if row.full_name.contains('|') { 2 } else { 1 };
         let hasher = self.hasher.clone();
         let mut args = Args::new(argv, skip, &hasher);

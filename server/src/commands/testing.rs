@@ -150,5 +150,5 @@ fn commands(mut bytes: &[u8]) -> Vec<Vec<&[u8]>> {
 }
 
 fn core() -> Core {
-    Core::new(0, Settings::default(), NodeFacts::default())
+    Core::new(0, Settings::default(), NodeFacts::default(), || 0)
 }
