@@ -53,6 +53,20 @@ pub struct Mismatch {
     pub ours: Reply,
 }
 
+impl Mismatch {
+    /// What mismatches of one cause have in common: the command and the kinds of the replies.
+    pub fn cause(&self) -> String {
+        let words = self.args.iter().take(if self.step.is_none() { 2 } else { 1 });
+        let command =
+            words.map(|word| word.to_ascii_uppercase().escape_ascii().to_string()).collect::<Vec<_>>();
+        let kind = |reply: &Reply| match reply {
+            Reply::Error(_) => reply.to_string(),
+            other => format!("{other}").chars().take(1).collect(),
+        };
+        format!("{} {} {}", command.join(" "), kind(&self.theirs), kind(&self.ours))
+    }
+}
+
 impl fmt::Display for Mismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let place = if self.step.is_none() { " (afterwards)" } else { "" };
@@ -60,10 +74,16 @@ impl fmt::Display for Mismatch {
     }
 }
 
+/// Arguments longer than this are shown by their beginning.
+const LONG: usize = 64;
+
 /// A command as one line of text.
 pub fn show(args: &Args) -> String {
     let words = args.iter().map(|arg| {
-        let text = arg.escape_ascii().to_string();
+        let mut text = arg[..arg.len().min(LONG)].escape_ascii().to_string();
+        if arg.len() > LONG {
+            text.push_str(&format!("…({} bytes)", arg.len()));
+        }
         if text.is_empty() || text.contains(' ') { format!("\"{text}\"") } else { text }
     });
     words.collect::<Vec<_>>().join(" ")
@@ -272,11 +292,10 @@ fn track(queues: &mut HashMap<usize, Vec<Args>>, connection: usize, name: &[u8],
     }
 }
 
-/// Plays the steps on both and says where they differ. A server that does not answer any more is a mismatch too.
-pub fn differ(peer: &Server, torc: &Server, protocol: Protocol, steps: &[Step]) -> Option<Mismatch> {
-    let theirs = play(peer, protocol, steps).unwrap_or_else(|error| panic!("{}: {error}", peer.name));
-    match play(torc, protocol, steps) {
-        Ok(ours) => compare(steps, &theirs, &ours),
+/// Compares what a server made of the steps with the peer's outcome. Not to answer any more is a mismatch too.
+pub fn judge(steps: &[Step], theirs: &Outcome, ours: io::Result<Outcome>) -> Option<Mismatch> {
+    match ours {
+        Ok(ours) => compare(steps, theirs, &ours),
         Err(error) => Some(Mismatch {
             step: None,
             args: vec![b"(any)".to_vec()],
@@ -284,4 +303,10 @@ pub fn differ(peer: &Server, torc: &Server, protocol: Protocol, steps: &[Step]) 
             ours: Reply::Closed(error.to_string()),
         }),
     }
+}
+
+/// Plays the steps on both and says where they differ.
+pub fn differ(peer: &Server, torc: &Server, protocol: Protocol, steps: &[Step]) -> Option<Mismatch> {
+    let theirs = play(peer, protocol, steps).unwrap_or_else(|error| panic!("{}: {error}", peer.name));
+    judge(steps, &theirs, play(torc, protocol, steps))
 }

@@ -3,7 +3,7 @@
 //! One test a family of commands, each with servers of its own. What may differ stands in `allow`, with reasons.
 //! `TORC_TEST_ROW=SET` keeps to one command.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use torc_tests::generate::{Generator, Step};
@@ -15,13 +15,16 @@ use torc_tests::replay::{self, Mismatch, Protocol};
 use torc_tests::{clock, shrink, torc};
 
 /// Commands of one sequence: long enough to build up state, short enough to shrink quickly.
-const CALLS: usize = 50;
+const CALLS: usize = 60;
 
 /// Commands to reach per row, time permitting.
 const TARGET: usize = 4000;
 
-/// Failures reported per row; further ones are most likely the same.
-const REPORTED: usize = 2;
+/// Different failures after which a family has failed thoroughly enough.
+const ENOUGH: usize = 20;
+
+/// Failures by cause: how many, and the first one in full.
+type Failures = BTreeMap<String, (usize, String)>;
 
 struct Rig {
     peers: HashMap<&'static str, Server>,
@@ -46,24 +49,31 @@ impl Rig {
         Rig { peers, torcs }
     }
 
-    /// The mismatches of one sequence, one a Torc at most.
-    fn check(&mut self, row: &Row, protocol: Protocol, steps: &[Step]) -> Vec<String> {
+    /// Counts the first mismatch of one sequence, if any. All servers play at the same time.
+    fn check(&mut self, row: &Row, protocol: Protocol, steps: &[Step], failures: &mut Failures) {
         let peer = &self.peers[peer_key(row.peer)];
-        let mut failures = Vec::new();
-        for (shards, server) in &mut self.torcs {
-            if let Some(first) = replay::differ(peer, server, protocol, steps) {
-                failures.push(explain(peer, server, protocol, steps, &first));
+        let play = |server| replay::play(server, protocol, steps);
+        let (theirs, all) = std::thread::scope(|scope| {
+            let others: Vec<_> =
+                self.torcs.iter().map(|(_, server)| scope.spawn(move || play(server))).collect();
+            let theirs = play(peer).unwrap_or_else(|error| panic!("{}: {error}", peer.name));
+            let others = others.into_iter().map(|thread| thread.join().expect("playing does not fail"));
+            (theirs, others.collect::<Vec<_>>())
+        });
+        for ((shards, server), ours) in self.torcs.iter_mut().zip(all) {
+            let Some(first) = replay::judge(steps, &theirs, ours) else { continue };
+            let known = failures.entry(first.cause()).or_default();
+            known.0 += 1;
+            if known.0 == 1 {
+                known.1 = format!("{}: {}", row.name, explain(peer, server, protocol, steps, &first));
             }
             if !server.alive() {
-                failures.push(format!("{} ended:\n{}", server.name, tail(&server.log())));
+                known.1 += &format!("\n{} ended:\n{}", server.name, tail(&server.log()));
             }
-            if !failures.is_empty() {
-                // One failure may have left it hanging; the next sequence deserves a healthy server.
-                *server = torc::start(*shards, &[]);
-                break;
-            }
+            // The failure may have left it hanging; the next sequence deserves a healthy server.
+            *server = torc::start(*shards, &[]);
+            return;
         }
-        failures
     }
 }
 
@@ -101,20 +111,16 @@ fn run(family: &Family) {
     drop(server);
 
     let mut rig = Rig::new(&rows);
-    let mut failures: HashMap<&str, Vec<String>> = HashMap::new();
+    let mut failures = Failures::new();
     let start = clock::now();
     let limit = clock::time_box(60);
     let mut round = 0;
-    while round * CALLS < TARGET && start.elapsed() < limit {
+    while round * CALLS < TARGET && start.elapsed() < limit && failures.len() < ENOUGH {
         for (index, row) in rows.iter().enumerate() {
-            let known = failures.entry(row.name).or_default();
-            if known.len() >= REPORTED {
-                continue;
-            }
             let random = Random::part(seed, ((round as u64) << 16) | index as u64);
             let steps = Generator::new(random).sequence(row, CALLS);
             let protocol = if round % 2 == 0 { Protocol::Resp2 } else { Protocol::Resp3 };
-            known.extend(rig.check(row, protocol, &steps));
+            rig.check(row, protocol, &steps, &mut failures);
         }
         round += 1;
     }
@@ -125,11 +131,9 @@ fn run(family: &Family) {
         round * CALLS,
         start.elapsed()
     );
-    let report: Vec<String> = failures
-        .into_iter()
-        .flat_map(|(name, texts)| texts.into_iter().map(move |text| format!("{name}: {text}")))
-        .collect();
-    assert!(report.is_empty(), "TORC_TEST_SEED={seed}: {} mismatches\n{}", report.len(), report.join("\n"));
+    let report: Vec<String> =
+        failures.values().map(|(count, text)| format!("[{count} times] {text}")).collect();
+    assert!(report.is_empty(), "TORC_TEST_SEED={seed}: {} causes\n{}", report.len(), report.join("\n"));
 }
 
 /// The commands a server says it has.
