@@ -37,9 +37,6 @@ pub(super) fn shortest(value: f64) -> String {
     if value.is_infinite() {
         return if value > 0.0 { "inf" } else { "-inf" }.to_owned();
     }
-    if value == 0.0 {
-        return if value.is_sign_negative() { "-0" } else { "0" }.to_owned();
-    }
     const WHOLE: f64 = (1u64 << 62) as f64;
     if value.abs() <= WHOLE && value.trunc() == value {
         return (value as i64).to_string();
@@ -55,8 +52,7 @@ fn layout(negative: bool, digits: &[u8], exponent: i32) -> String {
     let count = digits.len() as i32;
     let magnitude = exponent + count - 1;
     let sign = if negative { "-" } else { "" };
-    let trailing_zeros = 7 - i32::from(negative);
-    if exponent >= 0 && magnitude < count + trailing_zeros {
+    if (0..8).contains(&exponent) {
         return format!("{sign}{text}{:0<1$}", "", exponent as usize);
     }
     if exponent < 0 && (exponent > -7 || magnitude.abs() < 4) {
@@ -66,9 +62,7 @@ fn layout(negative: bool, digits: &[u8], exponent: i32) -> String {
         };
     }
     let direction = if magnitude < 0 { '-' } else { '+' };
-    // An exponent's text is bounded so that a negative number is no longer than a positive one.
-    let count = count.min(18 - i32::from(negative)) as usize;
-    let (head, tail) = text[..count].split_at(1);
+    let (head, tail) = text.split_at(1);
     let dot = if tail.is_empty() { "" } else { "." };
     format!("{sign}{head}{dot}{tail}e{direction}{}", magnitude.abs())
 }

@@ -5,11 +5,15 @@
 mod argv;
 mod dtoa;
 mod elements;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod glob;
 mod inline;
 pub mod long_double;
 mod number;
 mod parse;
+#[cfg(test)]
+mod properties;
 mod refusal;
 mod reply;
 

@@ -193,3 +193,112 @@ pub(super) fn round_binary(mantissa: u128, exponent: i64, format: &BinaryFormat)
     let (kept, unit) = if kept >> format.precision == 0 { (kept, unit) } else { (kept >> 1, unit + 1) };
     (kept != 0 && unit <= format.highest).then_some((kept as u64, unit))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Doubles as bits, texts of a live Redis 8.2.3 (Valkey 9.1.2 prints the same).
+    const DOUBLES: &str = include_str!("double_cases.txt");
+
+    #[test]
+    fn integers_are_strict() {
+        for value in [0, 1, -1, 9, 10, i64::MAX, i64::MIN, i64::MAX - 1, i64::MIN + 1] {
+            assert_eq!(parse_i64(value.to_string().as_bytes()), Some(value));
+        }
+        let refused = [
+            "",
+            "-",
+            "+1",
+            "-0",
+            "00",
+            "01",
+            "-01",
+            " 1",
+            "1 ",
+            "1a",
+            "a",
+            "1.0",
+            "9223372036854775808",
+            "-9223372036854775809",
+            "99999999999999999999",
+            "0x1",
+            "1\0",
+        ];
+        for text in refused {
+            assert_eq!(parse_i64(text.as_bytes()), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn doubles_print_as_by_the_reference() {
+        for line in DOUBLES.lines() {
+            let (bits, text) = line.split_once(' ').expect("two fields a line");
+            let value = f64::from_bits(u64::from_str_radix(bits, 16).expect("bits in hex"));
+            assert_eq!(format_f64(value), text, "{bits}");
+            assert_eq!(parse_f64(text.as_bytes()), Some(value), "{text}");
+        }
+        assert_eq!(format_f64(-0.0), "0");
+        assert_eq!(format_f64(f64::INFINITY), "inf");
+        assert_eq!(format_f64(f64::NEG_INFINITY), "-inf");
+        assert_eq!(format_f64(f64::NAN), "nan");
+    }
+
+    #[test]
+    fn doubles_are_read_as_by_strtod() {
+        let accepted: &[(&str, f64)] = &[
+            ("1", 1.0),
+            ("+1", 1.0),
+            ("-.5", -0.5),
+            ("5.", 5.0),
+            ("1e3", 1000.0),
+            ("1E+3", 1000.0),
+            ("INFinity", f64::INFINITY),
+            ("-inf", f64::NEG_INFINITY),
+            ("0e999999999999999999999", 0.0),
+            ("0x10", 16.0),
+            ("0X.8p1", 1.0),
+            ("0x1.8P-1", 0.75),
+            ("0x1.00000000000008p0", 1.0),
+            ("0x1.000000000000080000000000000000000000001p0", 1.0 + f64::EPSILON),
+            ("0x1.00000000000018p0", 1.0 + 2.0 * f64::EPSILON),
+            ("0x1p-1074", 5e-324),
+            ("0x0.fffffffffffff8p-1022", f64::MIN_POSITIVE),
+            ("0x1.fffffffffffffp1023", f64::MAX),
+        ];
+        for (text, expected) in accepted {
+            assert_eq!(parse_f64(text.as_bytes()), Some(*expected), "{text}");
+        }
+        let refused = [
+            "",
+            "-",
+            "+",
+            ".",
+            "e1",
+            "1e",
+            "1e+",
+            "1e1.5",
+            " 1",
+            "1 ",
+            "nan",
+            "-nan",
+            "nan(1)",
+            "infinit",
+            "1e400",
+            "1e-400",
+            "0x",
+            "0x.",
+            "0x1p",
+            "0x1p-1075",
+            "0x1.fffffffffffff8p1023",
+            "0x1p99999999999999999999",
+            "1_0",
+            "--1",
+            "1f",
+            "1\0",
+        ];
+        for text in refused {
+            assert_eq!(parse_f64(text.as_bytes()), None, "{text:?}");
+        }
+    }
+}

@@ -269,10 +269,10 @@ impl Parser {
             commands.spans.truncate(first);
             return;
         }
-        let mut spans = match first {
-            0 => std::mem::take(&mut commands.spans),
-            _ => commands.spans.split_off(first),
-        };
+        // A list that just grew is handed over; one with much room to spare stays and its content is copied.
+        let all = first == 0 && commands.spans.len() >= commands.spans.capacity() / 2;
+        let mut spans =
+            if all { std::mem::take(&mut commands.spans) } else { commands.spans.split_off(first) };
         spans.iter_mut().for_each(|span| span.start -= start as u32);
         self.partial = Some(Box::new(Partial { spans, point }));
     }
