@@ -50,7 +50,6 @@ pub fn elements(reply: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// The line at `at`: its type byte, its number and where the next line begins. The number is None when the
 /// line holds none, Some(None) when it is -1 (RESP2's null).
-#[allow(clippy::type_complexity)] // three facts of one line, consumed on the spot
 #[inline]
 fn header(reply: &[u8], at: usize) -> Option<(u8, Option<Option<u64>>, usize)> {
     let line = reply.get(at..)?;

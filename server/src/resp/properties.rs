@@ -1,5 +1,5 @@
 //! Property tests of the room: arbitrary commands survive arbitrary cuts, and the fuzz bodies hold on
-//! seeded random input. `TORC_SEED` repeats a run.
+//! seeded random input. `TORC_TEST_SEED` repeats a run.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
@@ -16,9 +16,9 @@ struct Random(u64);
 
 impl Random {
     fn seeded(test: &str) -> Random {
-        let seed = std::env::var("TORC_SEED").ok().and_then(|seed| seed.parse().ok());
+        let seed = std::env::var("TORC_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
         let seed = seed.unwrap_or_else(|| RandomState::new().build_hasher().finish());
-        println!("{test}: TORC_SEED={seed}");
+        println!("{test}: TORC_TEST_SEED={seed}");
         Random(seed)
     }
 

@@ -254,7 +254,8 @@ mod tests {
 
     #[test]
     fn every_type_in_both_dialects() {
-        let cases: &[(fn(&mut Reply), &str, &str)] = &[
+        type Write = fn(&mut Reply);
+        let cases: &[(Write, &str, &str)] = &[
             (|r| r.ok(), "+OK\r\n", "+OK\r\n"),
             (|r| r.simple("QUEUED"), "+QUEUED\r\n", "+QUEUED\r\n"),
             (|r| r.refuse(&Refusal::Syntax), "-ERR syntax error\r\n", "-ERR syntax error\r\n"),
