@@ -205,3 +205,69 @@ fn remove_stale(path: &Path) -> Result<(), Fault> {
         Err(error) => Err(Fault::io(format!("cannot listen on unix socket {shown}"), &error)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{net::TcpStream, os::unix::net::UnixListener};
+
+    fn one(bind: &str, port: u16) -> Result<Listener, Fault> {
+        tcp(&[bind.to_owned()], port, 16, 60).map(|mut listeners| listeners.pop().unwrap())
+    }
+
+    #[test]
+    fn a_taken_port_is_refused_and_a_freed_one_is_not() {
+        let first = one("127.0.0.1", 0).unwrap();
+        let port = first.port().unwrap();
+        let refused = one("127.0.0.1", port).err().unwrap().to_string();
+        assert!(
+            refused.contains(&format!("port {port}")) && refused.contains("another process"),
+            "{refused}"
+        );
+        let client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let (accepted, _) = first.socket.accept().unwrap();
+        // Closing this side first leaves TIME_WAIT behind, as a restart does.
+        drop((accepted, first));
+        drop(client);
+        assert_eq!(one("127.0.0.1", port).unwrap().port(), Some(port));
+    }
+
+    #[test]
+    fn a_port_freed_within_the_patience_is_taken() {
+        let first = one("127.0.0.1", 0).unwrap();
+        let port = first.port().unwrap();
+        let second = thread::spawn(move || one("127.0.0.1", port).is_ok());
+        thread::sleep(BIND_RETRY * 3);
+        drop(first);
+        assert!(second.join().unwrap());
+    }
+
+    #[test]
+    fn both_families_share_a_port_and_a_missing_address_may_be_optional() {
+        let v4 = one("*", 0).unwrap();
+        let port = v4.port().unwrap();
+        let v6 = tcp(&["-::*".to_owned(), "-192.0.2.1".to_owned()], port, 16, 0);
+        assert!(v6.is_ok() || !Path::new("/proc/net/if_inet6").exists());
+        let fault = one("192.0.2.1", port).err().unwrap().to_string();
+        assert!(fault.contains("no such address") && fault.contains("-192.0.2.1"), "{fault}");
+        assert!(one("-192.0.2.1", port).is_err(), "at least one address must exist");
+        assert!(one("no.such.host.invalid", port).is_err());
+    }
+
+    #[test]
+    fn a_unix_socket_replaces_only_a_stale_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("torc.sock");
+        let first = unix(&path, Some(0o640), 16).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
+        assert!(unix(&path, None, 16).err().unwrap().to_string().contains("another process"));
+        drop(first);
+        assert!(!path.exists(), "the file goes with the listener");
+        drop(UnixListener::bind(&path).unwrap());
+        assert!(path.exists(), "std leaves a stale file");
+        drop(unix(&path, None, 16).unwrap());
+        fs::write(&path, b"data").unwrap();
+        assert!(unix(&path, None, 16).err().unwrap().to_string().contains("not a socket"));
+        assert_eq!(fs::read(&path).unwrap(), b"data");
+    }
+}

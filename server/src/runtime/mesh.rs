@@ -169,7 +169,11 @@ impl<T> Inbox for Port<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::{NetOptions, Wait, clock},
+        *,
+    };
+    use std::{sync::mpsc, thread, time::Duration};
 
     #[test]
     fn messages_keep_their_order_through_a_full_ring() {
@@ -204,6 +208,79 @@ mod tests {
                 heard.push(from);
             }
             assert_eq!(heard, [0, 1, 2, 3, 4]);
+        }
+    }
+
+    /// What the stressed cores send each other.
+    enum Note {
+        Token(u64),
+        Stop,
+    }
+
+    /// One core of the stress: passes tokens on to the next core, dawdling at random so that it is now
+    /// asleep, now about to sleep, now awake when the next one comes. Returns tokens seen and sleeps.
+    fn pass_tokens(mut port: Port<Note>, spin_us: u64, until_us: u64) -> (u64, u64) {
+        let options = NetOptions { spin_us, ..NetOptions::default() };
+        let mut net = Net::new(options, port.bell()).unwrap();
+        let (core, cores) = (port.core(), port.cores());
+        let (mut seen, mut dice) = (0, clock::seed() | 1);
+        if core == 0 {
+            (0..2).for_each(|token| port.send(1, Note::Token(token)));
+        }
+        loop {
+            while let Some((_, note)) = port.receive() {
+                let Note::Token(hops) = note else { return (seen, net.stats().sleeps) };
+                seen += 1;
+                dice ^= dice << 13;
+                dice ^= dice >> 7;
+                dice ^= dice << 17;
+                (0..dice % 4096).for_each(|_| std::hint::spin_loop());
+                if core == 0 && clock::monotonic_us() > until_us {
+                    (1..cores).for_each(|to| port.send(to, Note::Stop));
+                    port.flush(&mut net);
+                    net.turn(Wait::Poll, &port, |_| ());
+                    return (seen, net.stats().sleeps);
+                }
+                port.send((core + 1) % cores, Note::Token(hops + 1));
+            }
+            port.flush(&mut net);
+            // Without an end: a lost wake-up stops everything and the deadline tells.
+            net.turn(Wait::Forever, &port, |_| ());
+        }
+    }
+
+    #[test]
+    fn no_wake_up_is_lost() {
+        for spin_us in [0, 20] {
+            let ports = Mesh::<Note>::new(3).unwrap();
+            let (done, results) = mpsc::channel();
+            let until_us = clock::monotonic_us() + 1_000_000;
+            for port in ports {
+                let done = done.clone();
+                thread::spawn(move || done.send(pass_tokens(port, spin_us, until_us)));
+            }
+            for _ in 0..3 {
+                let deadline = Duration::from_secs(20);
+                let (seen, sleeps) = results.recv_timeout(deadline).expect("a wake-up was lost");
+                assert!(seen > 100 && sleeps > 10, "{seen} tokens, {sleeps} sleeps");
+            }
+        }
+    }
+
+    #[test]
+    fn any_thread_can_ring() {
+        let port = Mesh::<Note>::new(1).unwrap().pop().unwrap();
+        let (bell, (done, woken)) = (port.bell(), mpsc::channel());
+        thread::spawn(move || {
+            let mut net = Net::new(NetOptions::default(), port.bell()).unwrap();
+            for turn in 0..100 {
+                net.turn(Wait::Forever, &port, |_| ());
+                let _ = done.send(turn);
+            }
+        });
+        for turn in 0..100 {
+            bell.ring();
+            assert_eq!(woken.recv_timeout(Duration::from_secs(20)), Ok(turn));
         }
     }
 }

@@ -14,6 +14,8 @@ mod fault;
 pub mod listen;
 mod mesh;
 mod net;
+#[cfg(test)]
+mod net_tests;
 pub mod placement;
 pub mod preflight;
 pub mod process;
@@ -26,6 +28,6 @@ pub use bell::Bell;
 pub use fault::Fault;
 pub use listen::Listener;
 pub use mesh::{Mesh, Port};
-pub use net::{ConnId, Event, Inbox, Net, NetOptions, Stats, Wait};
+pub use net::{ACCEPT_PAUSE_MS, ConnId, Event, Inbox, Net, NetOptions, Stats, Wait};
 pub use placement::{Pass, Plan, spawn};
 pub use signals::{Signals, Wake, Waker};
