@@ -74,8 +74,10 @@ impl Machine {
         let mut keys = row.key_refs(argv);
         let Some(first) = keys.next() else { return Route { row: number, ..none } };
         let key = self.hasher.key(argv.get(first.index));
-        self.shard.data.keyspace.prefetch_bucket(db, key.slot, key.hash);
         let home = self.ring.home(key.slot);
+        if home == self.core.index {
+            self.shard.data.keyspace.prefetch_bucket(db, key.slot, key.hash);
+        }
         let elsewhere = |index| self.ring.home(crate::keyspace::slot_of(argv.get(index))) != home;
         let home = if self.ring.shards() > 1 && keys.any(|key| elsewhere(key.index)) {
             Home::Several
