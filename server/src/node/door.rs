@@ -22,7 +22,13 @@ pub struct Door {
 
 impl Door {
     /// Admits a connection and says which core serves it, or tells the client why not.
-    pub fn admit(&mut self, socket: OwnedFd, unix: Option<&str>, core: &mut Core, shared: &Shared) -> Option<(usize, Arrival)> {
+    pub fn admit(
+        &mut self,
+        socket: OwnedFd,
+        unix: Option<&str>,
+        core: &mut Core,
+        shared: &Shared,
+    ) -> Option<(usize, Arrival)> {
         let (peer, remote) = describe(&socket, unix);
         if let Some(refusal) = refusal(core, remote) {
             core.stats.rejected_connections += 1;

@@ -39,7 +39,8 @@ impl Log {
         let ansi = false;
         let sink = Sink { target: Arc::new(ArcSwap::from_pointee(target)) };
         let (filter, level) = reload::Layer::new(level(settings.loglevel));
-        let lines = tracing_subscriber::fmt::layer().with_ansi(ansi).with_target(false).with_writer(sink.clone());
+        let lines =
+            tracing_subscriber::fmt::layer().with_ansi(ansi).with_target(false).with_writer(sink.clone());
         // A second call in one process (tests) keeps the first log.
         let _ = tracing_subscriber::registry().with(filter).with(lines).try_init();
         Ok(Log { sink, level })

@@ -176,7 +176,12 @@ fn open_listeners(settings: &Settings) -> Result<Vec<Listener>, Fault> {
     Ok(listeners)
 }
 
-fn facts(settings: &Settings, listeners: &[Listener], shards: usize, file: Option<&std::path::Path>) -> NodeFacts {
+fn facts(
+    settings: &Settings,
+    listeners: &[Listener],
+    shards: usize,
+    file: Option<&std::path::Path>,
+) -> NodeFacts {
     let executable = std::env::current_exe().map(|path| path.display().to_string()).unwrap_or_default();
     NodeFacts {
         run_id: format!("{:016x}{:016x}{:08x}", clock::seed(), clock::seed(), clock::seed() as u32),

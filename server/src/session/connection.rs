@@ -175,6 +175,8 @@ pub struct Session {
     pub replies: Replies,
     /// The one transaction a session may have under way; nothing of its pipeline runs meanwhile.
     pub transaction: Option<Box<Coordinator>>,
+    /// Never repeats in a session: answers to an aborted transaction may still be under way to the next.
+    pub next_attempt: u64,
     /// Reply slot of the transaction under way, and whether it is an EXEC.
     pub awaited: (u64, bool),
     pub multi: Option<Box<Multi>>,
@@ -199,6 +201,7 @@ impl Session {
             input: BytesMut::new(),
             replies: Replies::default(),
             transaction: None,
+            next_attempt: 0,
             awaited: (0, false),
             multi: None,
             watched: Vec::new(),

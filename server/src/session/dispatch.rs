@@ -1,7 +1,10 @@
 //! From parsed commands to their homes: looks up rows, hashes and prefetches keys, then runs in order.
 
 use super::machine::Machine;
-use crate::commands::{ClientFlags, Control, Flags, ReplyMode, Run, admit, refuse_unknown_command, refuse_unknown_subcommand, table};
+use crate::commands::{
+    ClientFlags, Control, Flags, ReplyMode, Run, admit, refuse_unknown_command, refuse_unknown_subcommand,
+    table,
+};
 use crate::keyspace::Key;
 use crate::resp::{Argv, Commands, Refusal, Reply};
 use crate::shard::{self, Call, Token, refuse};

@@ -4,7 +4,7 @@ use slab::Slab;
 
 use super::connection::Session;
 use super::dispatch::Route;
-use crate::commands::{Client, ClientFlags, Core, SlowlogEntry, Slowlog};
+use crate::commands::{Client, ClientFlags, Core, Slowlog, SlowlogEntry};
 use crate::keyspace::{KeyHasher, Ring};
 use crate::limits;
 use crate::resp::{Commands, ParseLimits, Reply};

@@ -102,7 +102,9 @@ impl World {
         for line in lines {
             let words: Vec<&str> = line.split(' ').collect();
             bytes.extend_from_slice(format!("*{}\r\n", words.len()).as_bytes());
-            words.iter().for_each(|word| bytes.extend_from_slice(format!("${}\r\n{word}\r\n", word.len()).as_bytes()));
+            words.iter().for_each(|word| {
+                bytes.extend_from_slice(format!("${}\r\n{word}\r\n", word.len()).as_bytes())
+            });
         }
         let Caller { core, key, .. } = self.callers[caller];
         self.callers[caller].waiting += lines.len();
@@ -120,7 +122,8 @@ impl World {
         while !machine.actions.flush.is_empty() {
             for key in std::mem::take(&mut machine.actions.flush) {
                 let Some(buffer) = machine.take_output(key) else { continue };
-                let caller = self.callers.iter_mut().find(|one| (one.core, one.key, one.gone) == (core, key, false));
+                let caller =
+                    self.callers.iter_mut().find(|one| (one.core, one.key, one.gone) == (core, key, false));
                 if let Some(caller) = caller {
                     caller.received.extend_from_slice(&buffer);
                     while let Some(len) = element_len(&caller.received) {
@@ -181,7 +184,8 @@ impl World {
     fn check_ticket_order(&mut self) {
         for machine in &mut self.machines {
             let (_, marks) = machine.shard.data.outbox.drain();
-            let tickets: Vec<u64> = marks.iter().map(|mark| mark.ticket).filter(|&ticket| ticket > 0).collect();
+            let tickets: Vec<u64> =
+                marks.iter().map(|mark| mark.ticket).filter(|&ticket| ticket > 0).collect();
             assert!(tickets.is_sorted(), "core {}: {tickets:?}", machine.core.index);
         }
     }
@@ -265,7 +269,13 @@ fn watched_transfers_keep_the_sum() {
                         let (from, to) = (world.random.below(5), world.random.below(5));
                         plans[caller] = Some((from, to));
                         world.callers[caller].replies.clear();
-                        world.send(caller, &[format!("WATCH {} {}", KEYS[from], KEYS[to]), format!("MGET {} {}", KEYS[from], KEYS[to])]);
+                        world.send(
+                            caller,
+                            &[
+                                format!("WATCH {} {}", KEYS[from], KEYS[to]),
+                                format!("MGET {} {}", KEYS[from], KEYS[to]),
+                            ],
+                        );
                     }
                     Some((from, to)) => transfer(world, caller, from, to),
                 }
@@ -316,7 +326,10 @@ fn increments_are_neither_lost_nor_doubled() {
             }
             let (lines, added) = match world.random.below(3) {
                 0 => (vec![format!("INCR {one}")], 1),
-                1 => (vec!["MULTI".into(), format!("INCR {one}"), format!("INCRBY {other} 10"), "EXEC".into()], 11),
+                1 => (
+                    vec!["MULTI".into(), format!("INCR {one}"), format!("INCRBY {other} 10"), "EXEC".into()],
+                    11,
+                ),
                 _ => {
                     let reads = format!("MGET {}", KEYS.join(" "));
                     (vec![format!("INCR {one}"), reads, format!("INCRBY {other} 10")], 11)
@@ -370,13 +383,17 @@ fn renames_move_values_and_lose_none() {
             let caller = world.random.below(world.callers.len());
             let (one, other) = (KEYS[world.random.below(5)], KEYS[world.random.below(5)]);
             if world.callers[caller].waiting < 3 {
-                world.send(caller, &[format!("RENAMENX {one} {other}"), format!("EXISTS {}", KEYS.join(" "))]);
+                world
+                    .send(caller, &[format!("RENAMENX {one} {other}"), format!("EXISTS {}", KEYS.join(" "))]);
             }
             world.deliver_some(3);
         }
         world.drain();
-        let counts = world.callers.iter().flat_map(|caller| &caller.replies).filter(|reply| reply.starts_with(b":"));
-        assert!(counts.filter(|reply| reply.as_slice() > b":1\r\n".as_slice()).all(|reply| reply == b":3\r\n"));
+        let counts =
+            world.callers.iter().flat_map(|caller| &caller.replies).filter(|reply| reply.starts_with(b":"));
+        assert!(
+            counts.filter(|reply| reply.as_slice() > b":1\r\n".as_slice()).all(|reply| reply == b":3\r\n")
+        );
         assert_eq!(world.ask(0, "DBSIZE"), ":3\r\n");
     });
 }

@@ -15,7 +15,7 @@ impl Machine {
         let silent = self.core.clients[key].is_silent();
         let session = &mut self.sessions[key];
         session.awaited = (session.replies.reserve(silent), exec);
-        let id = TransactionId { core: self.core.index, session: session.id, attempt: 0 };
+        let id = TransactionId { core: self.core.index, session: session.id, attempt: session.next_attempt };
         let watched = if exec { std::mem::take(&mut session.watched) } else { Vec::new() };
         let mut env = Env { core: &mut self.core, client: key, ring: self.ring, hasher: &self.hasher };
         let counters = &mut self.counters;
@@ -64,23 +64,20 @@ impl Machine {
     }
 
     fn conclude(&mut self, key: usize, outcome: Outcome) {
-        let (reply, exec) = self.sessions[key].awaited;
-        let bytes = match outcome {
+        let mut bytes = Vec::new();
+        let mut established = Vec::new();
+        match outcome {
             Outcome::Waiting => return,
-            Outcome::Done(bytes, watched) => {
-                let session = &mut self.sessions[key];
-                session.transaction = None;
-                session.watched.extend(watched);
-                self.core.clients[key].watching = self.sessions[key].watched.len();
-                bytes
-            }
-            Outcome::Aborted => {
-                let mut bytes = Vec::new();
-                Reply::new(&mut bytes, self.core.clients[key].resp3).null_array();
-                self.sessions[key].transaction = None;
-                bytes
-            }
-        };
+            Outcome::Done(reply, watched) => (bytes, established) = (reply, watched),
+            Outcome::Aborted => Reply::new(&mut bytes, self.core.clients[key].resp3).null_array(),
+        }
+        let session = &mut self.sessions[key];
+        if let Some(ended) = session.transaction.take() {
+            session.next_attempt = ended.id().attempt + 1;
+        }
+        session.watched.extend(established);
+        self.core.clients[key].watching = session.watched.len();
+        let (reply, exec) = session.awaited;
         if exec {
             self.unwatch(key);
         }
@@ -158,11 +155,11 @@ impl Machine {
         let (queued, aborted) = self.leave_multi(key);
         if aborted {
             self.unwatch(key);
-            return Err(Refusal::Text(
-                "EXECABORT Transaction discarded because of previous errors.".into(),
-            ));
+            return Err(Refusal::Text("EXECABORT Transaction discarded because of previous errors.".into()));
         }
-        if self.core.out_of_memory && queued.iter().any(|queued| table().row(queued.row).flags.contains(Flags::DENYOOM)) {
+        if self.core.out_of_memory
+            && queued.iter().any(|queued| table().row(queued.row).flags.contains(Flags::DENYOOM))
+        {
             self.unwatch(key);
             return Err(Refusal::Text(
                 "EXECABORT Transaction discarded because of: OOM command not allowed when used memory > \

@@ -181,7 +181,10 @@ impl Locks {
             for (index, waiter) in queue.iter().enumerate() {
                 let mut ahead = queue[..index].iter().filter(|ahead| excludes(waiter.mode, ahead)).peekable();
                 assert_eq!(waiter.blocked, ahead.peek().is_some(), "{waiter:?}");
-                assert!(ahead.all(|ahead| ahead.order <= waiter.order), "{waiter:?} waits for a higher order");
+                assert!(
+                    ahead.all(|ahead| ahead.order <= waiter.order),
+                    "{waiter:?} waits for a higher order"
+                );
                 *blocked.entry(waiter.owner).or_default() += usize::from(waiter.blocked);
             }
         }

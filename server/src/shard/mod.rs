@@ -68,13 +68,7 @@ pub struct Shard {
 
 impl Shard {
     pub fn new(data: Data) -> Self {
-        Shard {
-            data,
-            locks: Locks::default(),
-            parking: Slab::new(),
-            writers: BTreeSet::new(),
-            begun: 0,
-        }
+        Shard { data, locks: Locks::default(), parking: Slab::new(), writers: BTreeSet::new(), begun: 0 }
     }
 
     /// Whether nothing is locked: the usual case, and the only check a command then pays for.

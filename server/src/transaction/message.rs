@@ -23,8 +23,13 @@ pub enum Message {
     /// The reply to a command of a batch that had to wait for a lock.
     Late(Late),
     Schedule(Box<Scheduling>),
-    Scheduled { id: TransactionId, verdict: Verdict },
-    Cancel { ticket: u64 },
+    Scheduled {
+        id: TransactionId,
+        verdict: Verdict,
+    },
+    Cancel {
+        ticket: u64,
+    },
     Execute(Box<Executing>),
     Executed(Box<Executed>),
     /// A session lets go of keys it watched.
@@ -78,9 +83,21 @@ pub struct Late {
 /// One thing to do on a shard. The number beside it in a message says which of the hop's works it is.
 pub enum Work {
     /// A whole command, or one shard's part of a split one (`part`: counted by the coordinator, not here).
-    Command { row: u16, db: usize, resp3: bool, no_touch: bool, argv: OwnedArgv, part: bool },
+    Command {
+        row: u16,
+        db: usize,
+        resp3: bool,
+        no_touch: bool,
+        argv: OwnedArgv,
+        part: bool,
+    },
     /// One shard's part of a command over every core.
-    Every { row: u16, db: usize, resp3: bool, argv: OwnedArgv },
+    Every {
+        row: u16,
+        db: usize,
+        resp3: bool,
+        argv: OwnedArgv,
+    },
     Visit {
         db: usize,
         key: Vec<u8>,
@@ -88,8 +105,16 @@ pub enum Work {
         carry: Carry,
     },
     /// Walks on from `cursor`, looking at about `budget` entries.
-    Walk { db: usize, cursor: u64, budget: usize, filter: crate::commands::WalkFilter },
-    Watch { db: usize, key: Vec<u8> },
+    Walk {
+        db: usize,
+        cursor: u64,
+        budget: usize,
+        filter: crate::commands::WalkFilter,
+    },
+    Watch {
+        db: usize,
+        key: Vec<u8>,
+    },
 }
 
 #[derive(Debug)]
@@ -97,8 +122,13 @@ pub enum WorkResult {
     Reply(Vec<u8>),
     Visited(Result<Carry, Refusal>),
     /// Keys that passed the filter, and the cursor to go on from; 0 at the end of the shard.
-    Walked { keys: Vec<Vec<u8>>, cursor: u64 },
-    Watched { version: u64 },
+    Walked {
+        keys: Vec<Vec<u8>>,
+        cursor: u64,
+    },
+    Watched {
+        version: u64,
+    },
 }
 
 impl std::fmt::Debug for Work {

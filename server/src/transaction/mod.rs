@@ -15,6 +15,8 @@ mod program;
 
 pub use batch::{Batch, Request};
 pub use coordinator::{Coordinator, Outcome};
-pub use message::{Executed, Executing, Late, Message, Post, Scheduling, TransactionId, Verdict, Work, WorkResult};
+pub use message::{
+    Executed, Executing, Late, Message, Post, Scheduling, TransactionId, Verdict, Work, WorkResult,
+};
 pub use participant::{Participant, Site, park_if_locked, run_batch};
 pub use program::{Env, Program, Queued, Watched};

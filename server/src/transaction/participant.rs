@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use super::{Batch, Executed, Executing, Late, Message, Post, Scheduling, TransactionId, Verdict, Work, WorkResult};
+use super::{
+    Batch, Executed, Executing, Late, Message, Post, Scheduling, TransactionId, Verdict, Work, WorkResult,
+};
 use crate::commands::{Args, Core, Ctx, Run, execute_local, table, visit_key, walk_step};
 use crate::resp::{Refusal, Reply};
 use crate::shard::{self, Call, Parked, Ready, Shard, Token, lock_set};
@@ -88,7 +90,8 @@ impl Participant {
             }
             // A released writer may make room for the next one in ticket order.
             let Some(first) = site.shard.first_writer() else { return };
-            let Some(enrolled) = self.enrolled.get_mut(&first).filter(|enrolled| !enrolled.held.is_empty()) else {
+            let Some(enrolled) = self.enrolled.get_mut(&first).filter(|enrolled| !enrolled.held.is_empty())
+            else {
                 return;
             };
             let held = std::mem::take(&mut enrolled.held);
@@ -129,7 +132,9 @@ impl Participant {
 pub fn run_batch(site: &mut Site, mut batch: Box<Batch>, from: usize) {
     let keyspace = &site.shard.data.keyspace;
     let keys = |batch: &Batch, visit: &mut dyn FnMut(usize, u16, u64)| {
-        (0..batch.len()).filter_map(|index| batch.prefetch_key(index)).for_each(|(db, slot, hash)| visit(db, slot, hash));
+        (0..batch.len())
+            .filter_map(|index| batch.prefetch_key(index))
+            .for_each(|(db, slot, hash)| visit(db, slot, hash));
     };
     keys(&batch, &mut |db, slot, hash| keyspace.prefetch_bucket(db, slot, hash));
     keys(&batch, &mut |db, slot, hash| keyspace.prefetch_entry(db, slot, hash));

@@ -44,8 +44,14 @@ enum Stage {
     /// This many commands from `at` on, each whole on one shard.
     Run(usize),
     /// For each work, which of the command's keys it was given.
-    Split { merge: Merge, placement: Vec<Vec<usize>> },
-    Steps { next: StepFn, step: usize },
+    Split {
+        merge: Merge,
+        placement: Vec<Vec<usize>>,
+    },
+    Steps {
+        next: StepFn,
+        step: usize,
+    },
     Every(Merge),
     Walk(WalkPlan),
     Watch,
@@ -234,7 +240,8 @@ impl Program {
             Run::EveryCore { merge, .. } => {
                 let Client { db, resp3, .. } = env.core.clients[env.client];
                 let row = self.commands[self.at].row;
-                let work = |shard| (shard, vec![(shard, Work::Every { row, db, resp3, argv: argv.to_owned() })]);
+                let work =
+                    |shard| (shard, vec![(shard, Work::Every { row, db, resp3, argv: argv.to_owned() })]);
                 let works = (0..env.ring.shards()).map(work).collect();
                 self.stage = Stage::Every(merge);
                 return Some(Hop { works, last: only });
