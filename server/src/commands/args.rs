@@ -94,9 +94,14 @@ impl<'a> Args<'a> {
         parse_f64(self.take()?).ok_or(Refusal::NotFloat)
     }
 
-    /// Takes the next argument if it is the option `name`, whatever its case.
+    /// Takes the next argument if it is the option `name`, whatever its case. The reference server compares C
+    /// strings: a zero byte ends an option, and what follows is not looked at.
+    #[inline]
     pub fn option(&mut self, name: &str) -> bool {
-        let found = self.peek().is_some_and(|argument| argument.eq_ignore_ascii_case(name.as_bytes()));
+        let Some(argument) = self.peek() else { return false };
+        let found =
+            argument.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name.as_bytes()))
+                && argument.get(name.len()).is_none_or(|next| *next == 0);
         self.next += usize::from(found);
         found
     }

@@ -125,48 +125,65 @@ fn put(ctx: &mut Ctx, key: &Key, carry: Carry) -> Result<Carry, Refusal> {
     Ok(Carry::Nothing)
 }
 
+#[derive(Default)]
 struct CopyOptions {
-    db: Option<i64>,
+    /// Every database named; the last one counts.
+    dbs: Vec<i64>,
     replace: bool,
+    /// What is wrong behind them.
+    refusal: Option<Refusal>,
 }
 
-fn copy_options(args: &mut Args) -> Result<CopyOptions, Refusal> {
-    let mut options = CopyOptions { db: None, replace: false };
+fn copy_options(args: &mut Args) -> CopyOptions {
+    let mut options = CopyOptions::default();
     args.seek(DESTINATION + 1);
-    while !args.is_empty() {
+    while !args.is_empty() && options.refusal.is_none() {
         if args.option("replace") {
             options.replace = true;
         } else if args.remaining() >= 2 && args.option("db") {
-            options.db = Some(args.db()?);
+            match args.db() {
+                Ok(db) => options.dbs.push(db),
+                Err(refusal) => options.refusal = Some(refusal),
+            }
         } else {
-            return Err(Refusal::Syntax);
+            options.refusal = Some(Refusal::Syntax);
         }
     }
-    Ok(options)
+    options
 }
 
-/// Step 0 lets the source's shard check the database, step 1 fetches the value, step 2 delivers it.
+/// Step 0 fetches the value, once the source's shard has found all databases good: that is refused before
+/// what is wrong with later options. Step 1 delivers it.
 fn copy(step: usize, args: &mut Args, mut carries: Vec<Carry>, reply: &mut Reply) -> Result<Next, Refusal> {
-    let options = copy_options(args)?;
+    let mut options = copy_options(args);
+    let last = options.dbs.last().copied();
     match step {
         0 => {
-            let act = match (is_same(args), options.db) {
-                (true, None) => return Err(SAME_OBJECT),
-                (true, Some(_)) => duplicate_elsewhere,
-                (false, _) => duplicate,
-            };
-            Ok(Next::Visit(vec![visit(SOURCE, act, options.db.map_or(Carry::Nothing, Carry::Int))]))
+            let mut visits: Vec<Visit> =
+                options.dbs.iter().map(|db| visit(SOURCE, admit_db, Carry::Int(*db))).collect();
+            match (options.refusal, last) {
+                (Some(refusal), None) => return Err(refusal),
+                (Some(_), Some(_)) => {}
+                (None, None) if is_same(args) => return Err(SAME_OBJECT),
+                (None, Some(db)) if is_same(args) => {
+                    visits.push(visit(SOURCE, duplicate_elsewhere, Carry::Int(db)))
+                }
+                (None, _) => visits.push(visit(SOURCE, duplicate, Carry::Nothing)),
+            }
+            Ok(Next::Visit(visits))
         }
-        1 => match carries.remove(0) {
-            Carry::Value(None) => {
+        1 => match (options.refusal.take(), carries.pop()) {
+            (Some(refusal), _) => Err(refusal),
+            (None, Some(value @ Carry::Value(Some(_)))) => {
+                let act = if options.replace { put } else { put_new };
+                Ok(Next::Visit(vec![Visit {
+                    db: last.map(|db| db as usize),
+                    ..visit(DESTINATION, act, value)
+                }]))
+            }
+            _ => {
                 reply.int(0);
                 Ok(Next::Done)
-            }
-            value => {
-                let act = if options.replace { put } else { put_new };
-                // The source's shard has checked that there is such a database.
-                let db = options.db.map(|db| db as usize);
-                Ok(Next::Visit(vec![Visit { db, ..visit(DESTINATION, act, value) }]))
             }
         },
         _ => {
@@ -177,11 +194,13 @@ fn copy(step: usize, args: &mut Args, mut carries: Vec<Carry>, reply: &mut Reply
     }
 }
 
-/// Brings back a copy of the value, if there is one. Carries the number of the copy's database, if one was given.
-fn duplicate(ctx: &mut Ctx, key: &Key, carry: Carry) -> Result<Carry, Refusal> {
-    if let Carry::Int(db) = carry {
-        check_db(ctx, db)?;
-    }
+fn admit_db(ctx: &mut Ctx, _: &Key, carry: Carry) -> Result<Carry, Refusal> {
+    let Carry::Int(db) = carry else { unreachable!("the visit carries a database") };
+    check_db(ctx, db).map(|_| Carry::Nothing)
+}
+
+/// Brings back a copy of the value, if there is one.
+fn duplicate(ctx: &mut Ctx, key: &Key, _: Carry) -> Result<Carry, Refusal> {
     let copied = ctx.read(key).map(|entry| {
         let raw = entry.encoding() == Encoding::Raw;
         let value = match entry.value() {
@@ -193,10 +212,10 @@ fn duplicate(ctx: &mut Ctx, key: &Key, carry: Carry) -> Result<Carry, Refusal> {
     Ok(Carry::Value(copied))
 }
 
-/// As `duplicate`, for a copy under the same name, which needs another database.
+/// As `duplicate`, for a copy under the same name, which needs another database: the one carried.
 fn duplicate_elsewhere(ctx: &mut Ctx, key: &Key, carry: Carry) -> Result<Carry, Refusal> {
     match carry {
-        Carry::Int(db) if check_db(ctx, db)? == ctx.db => Err(SAME_OBJECT),
+        Carry::Int(db) if db == ctx.db as i64 => Err(SAME_OBJECT),
         carry => duplicate(ctx, key, carry),
     }
 }
@@ -231,4 +250,96 @@ fn move_key(ctx: &mut Ctx, args: &mut Args) -> Result<(), Refusal> {
     }
     ctx.reply.int(i64::from(movable));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::commands::testing::Shell;
+
+    #[test]
+    fn renaming_takes_value_and_expiry_along() {
+        let mut shell = Shell::new();
+        assert_eq!(shell.run("rename a b"), "-ERR no such key");
+        assert_eq!(shell.run("rename a a"), "-ERR no such key");
+        shell.run("set a 1 px 50");
+        shell.run("set b 2 px 99");
+        shell.effects();
+        assert_eq!(shell.run("rename a a"), "+OK");
+        assert_eq!(shell.run("renamenx a a"), ":0");
+        assert_eq!(shell.run("renamenx a b"), ":0");
+        assert_eq!(shell.run("renamenx none b"), "-ERR no such key");
+        assert_eq!(shell.run("rename a b"), "+OK");
+        assert_eq!(shell.run("get b"), "$1 1");
+        assert_eq!(shell.run("pttl b"), ":50");
+        assert_eq!(shell.run("renamenx b c"), ":1");
+        assert_eq!(shell.run("exists a b c"), ":1");
+        shell.now += 50;
+        assert_eq!(shell.run("rename c d"), "-ERR no such key");
+        let effects = ["DEL a", "SET b 1 PXAT 1000050", "DEL b", "SET c 1 PXAT 1000050", "DEL c"];
+        assert_eq!(shell.effects(), effects);
+    }
+
+    #[test]
+    fn copies_keep_expiry_and_encoding() {
+        let mut shell = Shell::new();
+        assert_eq!(shell.run("copy a b"), ":0");
+        shell.run("append a x");
+        shell.run("append a y");
+        shell.run("pexpire a 50");
+        shell.effects();
+        assert_eq!(shell.run("copy a b"), ":1");
+        assert_eq!(shell.run("object encoding b"), "$3 raw");
+        assert_eq!(shell.run("pttl b"), ":50");
+        assert_eq!(shell.run("set a new"), "+OK");
+        assert_eq!(shell.run("copy a b"), ":0");
+        assert_eq!(shell.run("copy a b replace"), ":1");
+        assert_eq!(shell.run("pttl b"), ":-1");
+        assert_eq!(shell.run("copy a a db 3"), ":1");
+        assert_eq!(shell.run("copy a b DB 3 REPLACE"), ":1");
+        let effects = ["SET b xy PXAT 1000050", "set a new", "SET b new", "3: SET a new", "3: SET b new"];
+        assert_eq!(shell.effects(), effects);
+    }
+
+    #[test]
+    fn bad_copies_are_refused() {
+        let mut shell = Shell::new();
+        shell.run("set a 1");
+        let same = "-ERR source and destination objects are the same";
+        for line in ["copy a a", "copy none none replace", "copy a a db 0", "move a 0"] {
+            assert_eq!(shell.run(line), same, "{line}");
+        }
+        for line in
+            ["copy a b db 16", "copy a a db -1 what", "copy a b db 99 db x", "move a 16", "move none -1"]
+        {
+            assert_eq!(shell.run(line), "-ERR DB index is out of range", "{line}");
+        }
+        let range = "-ERR value is out of range, value must between -2147483648 and 2147483647";
+        for line in ["copy a b db 2147483648", "move a -2147483649"] {
+            assert_eq!(shell.run(line), range, "{line}");
+        }
+        for line in ["copy a b db", "copy a b what", "copy a a db", "copy a b db 3 what"] {
+            assert_eq!(shell.run(line), "-ERR syntax error", "{line}");
+        }
+        for line in ["copy a b db x", "move a x"] {
+            assert_eq!(shell.run(line), "-ERR value is not an integer or out of range", "{line}");
+        }
+    }
+
+    #[test]
+    fn keys_move_between_databases() {
+        let mut shell = Shell::new();
+        assert_eq!(shell.run("move a 3"), ":0");
+        shell.run("set a 1 px 50");
+        assert_eq!(shell.run("move a 3"), ":1");
+        assert_eq!(shell.run("exists a"), ":0");
+        shell.run("set a 2");
+        assert_eq!(shell.run("move a 3"), ":0");
+        shell.now += 50;
+        assert_eq!(shell.run("move a 3"), ":1");
+        shell.db = 3;
+        assert_eq!(shell.run("get a"), "$1 2");
+        assert_eq!(shell.run("ttl a"), ":-1");
+        let effects = ["SET a 1 PXAT 1000050", "move a 3", "set a 2", "3: DEL a", "move a 3"];
+        assert_eq!(shell.effects(), effects);
+    }
 }

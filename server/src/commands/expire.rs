@@ -167,6 +167,7 @@ impl Conditions {
                 .into_iter()
                 .find_map(|(name, flag)| args.option(name).then(|| *flag = true));
             if known.is_none() {
+                let argument = argument.split(|byte| *byte == 0).next().unwrap_or_default();
                 let text = format!("Unsupported option {}", String::from_utf8_lossy(argument));
                 return Err(Refusal::Err(text.into()));
             }
@@ -227,4 +228,98 @@ fn ask(ctx: &mut Ctx, args: &mut Args, shown: impl Fn(i64) -> i64) -> Result<(),
     };
     ctx.reply.int(answer);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::commands::testing::Shell;
+
+    #[test]
+    fn times_are_set_asked_and_cleared() {
+        let mut shell = Shell::new();
+        assert_eq!(shell.run("expire k 10"), ":0");
+        assert_eq!(shell.run("ttl k"), ":-2");
+        shell.run("set k v");
+        assert_eq!(shell.run("pttl k"), ":-1");
+        assert_eq!(shell.run("persist k"), ":0");
+        assert_eq!(shell.run("expire k 10"), ":1");
+        assert_eq!(shell.run("pexpiretime k"), ":1010000");
+        assert_eq!(shell.run("pexpire k 1499"), ":1");
+        assert_eq!(shell.run("ttl k"), ":1");
+        assert_eq!(shell.run("expireat k 2000"), ":1");
+        assert_eq!(shell.run("expiretime k"), ":2000");
+        assert_eq!(shell.run("pexpireat k 1999500"), ":1");
+        assert_eq!(shell.run("expiretime k"), ":2000");
+        assert_eq!(shell.run("ttl k"), ":1000");
+        assert_eq!(shell.run("persist k"), ":1");
+        assert_eq!(shell.run("persist none"), ":0");
+        let effects = [
+            "set k v",
+            "PEXPIREAT k 1010000",
+            "PEXPIREAT k 1001499",
+            "PEXPIREAT k 2000000",
+            "PEXPIREAT k 1999500",
+            "persist k",
+        ];
+        assert_eq!(shell.effects(), effects);
+    }
+
+    #[test]
+    fn a_time_that_has_come_deletes() {
+        let mut shell = Shell::new();
+        for line in ["expire k 0", "pexpire k -9223372036854775808", "expireat k 1000", "pexpireat k 1000000"]
+        {
+            shell.run("set k v");
+            assert_eq!(shell.run(line), ":1", "{line}");
+            assert_eq!(shell.run("exists k"), ":0", "{line}");
+            assert_eq!(shell.effects(), ["set k v", "DEL k"]);
+        }
+    }
+
+    #[test]
+    fn a_key_past_its_time_is_gone_and_its_removal_an_effect() {
+        let mut shell = Shell::new();
+        shell.run("set k v px 10");
+        shell.run("set other v px 10");
+        shell.effects();
+        shell.now += 9;
+        assert_eq!(shell.run("pttl k"), ":1");
+        shell.now += 1;
+        assert_eq!(shell.run("get k"), "$-1");
+        assert_eq!(shell.run("incr other"), ":1");
+        assert_eq!(shell.effects(), ["DEL k", "DEL other", "incr other"]);
+        assert_eq!(shell.data.expired, 2);
+    }
+
+    #[test]
+    fn conditions_compare_with_the_present_expiry() {
+        let mut shell = Shell::new();
+        let mut expect = |cases: &[(&str, &str)]| {
+            cases.iter().for_each(|(line, reply)| assert_eq!(&shell.run(line), reply, "{line}"));
+        };
+        expect(&[("set k v", "+OK"), ("expire k 10 xx", ":0"), ("expire k 10 gt", ":0")]);
+        expect(&[("expire k 10 xx lt", ":0"), ("expire k 10 lt", ":1"), ("expire k 20 nx", ":0")]);
+        expect(&[("expire k 10 gt", ":0"), ("expire k 10 lt", ":0"), ("expire k 20 XX GT", ":1")]);
+        expect(&[("expire k 5 lt", ":1"), ("persist k", ":1"), ("expire k 5 NX nx", ":1")]);
+    }
+
+    #[test]
+    fn what_is_refused() {
+        let mut shell = Shell::new();
+        let refuses = |shell: &mut Shell, line: &str, text: &str| {
+            assert_eq!(shell.run(line), format!("-ERR {text}"), "{line}");
+        };
+        let invalid = |name| format!("invalid expire time in '{name}' command");
+        refuses(&mut shell, "expire k 9223372036854775807", &invalid("expire"));
+        refuses(&mut shell, "expire k -9223372036854775808", &invalid("expire"));
+        refuses(&mut shell, "expire k 9223372036854775", &invalid("expire"));
+        refuses(&mut shell, "pexpire k 9223372036854775807", &invalid("pexpire"));
+        refuses(&mut shell, "expireat k 9223372036854775807", &invalid("expireat"));
+        refuses(&mut shell, "expire k x", "value is not an integer or out of range");
+        refuses(&mut shell, "expire k x foo", "Unsupported option foo");
+        let incompatible = "NX and XX, GT or LT options at the same time are not compatible";
+        refuses(&mut shell, "expire k 1 nx xx", incompatible);
+        refuses(&mut shell, "expire k 1 gt nx", incompatible);
+        refuses(&mut shell, "expire k 1 gt lt", "GT and LT options at the same time are not compatible");
+    }
 }

@@ -1,8 +1,9 @@
 //! Keys as a whole, whatever the type of their values: deleted, counted, named.
 
+use super::parts::integer;
 use super::{Args, Categories, Command, Core, Ctx, Flags, KeyFlags, KeySpec, Lock, Merge, Run};
 use crate::keyspace::Kind;
-use crate::resp::{Refusal, Reply, elements, parse_i64};
+use crate::resp::{Refusal, Reply, elements};
 
 const BASE: Command = Command { extra_categories: Categories::KEYSPACE, ..Command::BASE };
 const READ_FAST: Flags = Flags::READONLY.union(Flags::FAST);
@@ -142,16 +143,13 @@ fn draw(_: &mut Core, ctx: &mut Ctx, _: &mut Args) -> Result<(), Refusal> {
 
 /// Chooses among the shards' keys; a shard's chance is its share of all keys.
 fn choose(parts: &[&[u8]], _: &Core, _: &mut Args, reply: &mut Reply) -> Result<(), Refusal> {
-    let int = |element: Option<&[u8]>| {
-        let digits = element.and_then(|element| element.strip_prefix(b":")?.strip_suffix(b"\r\n"));
-        digits.and_then(parse_i64).expect("a part of RANDOMKEY starts with two integers")
-    };
     let (mut keys, mut total, mut random) = (Vec::new(), 0, 0);
     for part in parts {
         let mut elements = elements(part);
-        total += int(elements.next());
-        random ^= int(elements.next());
-        keys.push((total, elements.next().expect("a part of RANDOMKEY ends with a key")));
+        let mut next = || elements.next().expect("a part of RANDOMKEY has three elements");
+        total += integer(next());
+        random ^= integer(next());
+        keys.push((total, next()));
     }
     let chosen = random % total.max(1);
     match keys.iter().find(|(upto, _)| chosen < *upto) {
@@ -159,4 +157,60 @@ fn choose(parts: &[&[u8]], _: &Core, _: &mut Args, reply: &mut Reply) -> Result<
         None => reply.null(),
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::choose;
+    use crate::commands::Args;
+    use crate::commands::testing::Shell;
+    use crate::keyspace::KeyHasher;
+    use crate::resp::{OwnedArgv, Reply};
+
+    #[test]
+    fn keys_are_counted_and_deleted() {
+        let mut shell = Shell::new();
+        shell.run("mset a 1 b 2 c 3");
+        shell.effects();
+        assert_eq!(shell.run("exists a a none"), ":2");
+        assert_eq!(shell.run("touch a b none"), ":2");
+        assert_eq!(shell.run("type a"), "+string");
+        assert_eq!(shell.run("type none"), "+none");
+        assert_eq!(shell.run("del a none a"), ":1");
+        assert_eq!(shell.run("unlink b c"), ":2");
+        assert_eq!(shell.effects(), ["DEL a", "DEL b", "DEL c"]);
+    }
+
+    #[test]
+    fn a_random_key_is_one_that_has_not_expired() {
+        let mut shell = Shell::new();
+        assert_eq!(shell.run("randomkey"), "$-1");
+        shell.run("set a 1");
+        shell.run("set b 1 px 5");
+        shell.now += 10;
+        for _ in 0..50 {
+            assert_eq!(shell.run("randomkey"), "$1 a");
+        }
+        shell.run("del a");
+        assert_eq!(shell.run("randomkey"), "$-1");
+    }
+
+    #[test]
+    fn a_shards_chance_is_its_share_of_keys() {
+        let shell = Shell::new();
+        let hasher = KeyHasher::new(1);
+        let argv: OwnedArgv = [&b"randomkey"[..]].into_iter().collect();
+        let mut chosen = |random: i64| {
+            let first = b"*3\r\n:1\r\n:0\r\n$1\r\na\r\n";
+            let empty = b"*3\r\n:0\r\n:0\r\n$-1\r\n";
+            let last = format!("*3\r\n:3\r\n:{random}\r\n$1\r\nb\r\n");
+            let parts: [&[u8]; 3] = [first, empty, last.as_bytes()];
+            let mut out = Vec::new();
+            let mut args = Args::new(argv.borrow(), 1, &hasher);
+            choose(&parts, &shell.core, &mut args, &mut Reply::new(&mut out, false)).expect("it chooses");
+            out[4]
+        };
+        let counts = (0..4).map(&mut chosen).filter(|key| *key == b'a').count();
+        assert_eq!(counts, 1, "of four keys one is on the first shard");
+    }
 }

@@ -188,3 +188,96 @@ pub fn walk_step(
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::{WalkPlan, parse_cursor};
+    use crate::commands::testing::Shell;
+    use crate::keyspace::Ring;
+
+    #[test]
+    fn cursors_read_as_the_reference_reads_them() {
+        let cases: [(&[u8], Option<u64>); 12] = [
+            (b"0", Some(0)),
+            (b"", Some(0)),
+            (b"+5", Some(5)),
+            (b"-1", Some(u64::MAX)),
+            (b"18446744073709551615", Some(u64::MAX)),
+            (b"18446744073709551616", None),
+            (b"7\0x", Some(7)),
+            (b" 1", None),
+            (b"1 ", None),
+            (b"-", None),
+            (b"--1", None),
+            (b"x", None),
+        ];
+        cases.into_iter().for_each(|(text, value)| assert_eq!(parse_cursor(text), value, "{text:?}"));
+    }
+
+    #[test]
+    fn scan_refuses_bad_options() {
+        let mut shell = Shell::new();
+        assert_eq!(shell.run("scan x count"), "-ERR invalid cursor");
+        assert_eq!(shell.run("scan 0 count x"), "-ERR value is not an integer or out of range");
+        for line in ["scan 0 count 0", "scan 0 count -1", "scan 0 match", "scan 0 what 1", "scan 0 count 1 x"]
+        {
+            assert_eq!(shell.run(line), "-ERR syntax error", "{line}");
+        }
+        assert_eq!(shell.run("scan -1"), "*2 $1 0 *0");
+    }
+
+    #[test]
+    fn filters_show_what_matches_and_has_not_expired() {
+        let mut shell = Shell::new();
+        shell.run("mset one 1 two 2 three 3");
+        shell.run("set four 4 px 5");
+        shell.now += 5;
+        assert_eq!(shell.run("keys t*o"), "*1 $3 two");
+        assert_eq!(shell.run("keys f*"), "*0");
+        assert_eq!(shell.run("keys *").matches('$').count(), 3);
+        assert_eq!(shell.run("scan 0 match one type STRING"), "*2 $1 0 *1 $3 one");
+        assert_eq!(shell.run("scan 0 type hash"), "*2 $1 0 *0");
+        assert_eq!(shell.run("scan 0 type nosuchtype match one"), "*2 $1 0 *0");
+    }
+
+    #[test]
+    fn a_whole_iteration_names_every_key() {
+        let mut shell = Shell::new();
+        let mut wanted = BTreeSet::new();
+        for number in 0..3000 {
+            shell.run(&format!("set key:{number} x"));
+            wanted.insert(format!("key:{number}"));
+        }
+        let (mut cursor, mut seen, mut calls) = (String::from("0"), BTreeSet::new(), 0);
+        loop {
+            let reply = shell.run(&format!("scan {cursor} count 100"));
+            let mut words = reply.split(' ').filter(|word| !word.starts_with(['*', '$']));
+            cursor = words.next().expect("a cursor comes first").to_owned();
+            seen.extend(words.map(str::to_owned));
+            calls += 1;
+            if cursor == "0" {
+                break;
+            }
+        }
+        assert_eq!(seen, wanted);
+        assert!((25..=40).contains(&calls), "{calls} calls of about 100 entries each");
+        assert_eq!(shell.run("keys *").matches("key:").count(), 3000);
+    }
+
+    #[test]
+    fn a_small_database_is_scanned_by_one_call_over_all_shards() {
+        let ring = Ring::new(5);
+        let mut plan = WalkPlan::new(super::Walk::Scan, 0, 10);
+        let mut visited = Vec::new();
+        while let Some((shard, _, budget)) = plan.next(ring) {
+            visited.push((shard, budget));
+            plan.absorb(vec![b"k".to_vec()], 0, ring);
+        }
+        assert_eq!(visited, [(0, 10), (1, 9), (2, 8), (3, 7), (4, 6)]);
+        let mut out = Vec::new();
+        plan.reply(&mut crate::resp::Reply::new(&mut out, false));
+        assert!(out.starts_with(b"*2\r\n$1\r\n0\r\n*5\r\n"));
+    }
+}

@@ -1,8 +1,9 @@
 //! OBJECT: how a value is stored and how it was used.
 
-use super::{Args, Categories, Command, Core, Ctx, Flags, KeyFlags, KeySpec, Run};
+use super::help::help_row;
+use super::{Args, Categories, Command, Ctx, Flags, Group, KeyFlags, KeySpec, Run};
 use crate::keyspace::{Access, Encoding, Entry, ValueRef};
-use crate::resp::{Refusal, Reply};
+use crate::resp::Refusal;
 
 pub const COMMANDS: &[Command] = &[OBJECT];
 
@@ -46,17 +47,8 @@ const FREQ: Command = Command {
     ..ASK
 };
 
-const HELP: Command = Command {
-    name: "help",
-    full_name: "object|help",
-    arity: 2,
-    flags: Flags::LOADING.union(Flags::STALE),
-    run: Run::Session(help),
-    extra_categories: Categories::KEYSPACE,
-    since: "6.2.0",
-    summary: "Lists the subcommands.",
-    ..Command::BASE
-};
+const HELP: Command =
+    Command { extra_categories: Categories::KEYSPACE, ..help_row("object|help", Group::Generic, "6.2.0") };
 
 const IDLETIME: Command = Command {
     name: "idletime",
@@ -78,26 +70,6 @@ const IDLE_TIME_UNTRACKED: &str = "An LFU maxmemory policy is selected, idle tim
      policies at runtime LRU and LFU data will take some time to adjust.";
 const FREQUENCY_UNTRACKED: &str = "An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching \
      between policies at runtime LRU and LFU data will take some time to adjust.";
-
-const HELP_LINES: &[&str] = &[
-    "OBJECT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
-    "ENCODING <key>",
-    "    Names how the value of <key> is stored.",
-    "FREQ <key>",
-    "    Tells the logarithmic count of uses of <key>, under an LFU policy.",
-    "IDLETIME <key>",
-    "    Tells for how many seconds <key> has not been used, unless under an LFU policy.",
-    "REFCOUNT <key>",
-    "    Tells how many keys share the value of <key>.",
-    "HELP",
-    "    Lists these subcommands.",
-];
-
-fn help(_: &mut Core, _: usize, _: &mut Args, reply: &mut Reply) -> Result<(), Refusal> {
-    reply.array(HELP_LINES.len());
-    HELP_LINES.iter().for_each(|line| reply.simple(line));
-    Ok(())
-}
 
 fn encoding(ctx: &mut Ctx, args: &mut Args) -> Result<(), Refusal> {
     let key = args.key()?;
@@ -149,4 +121,52 @@ fn reply_int(
         None => ctx.reply.null(),
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::commands::testing::Shell;
+    use crate::keyspace::Access;
+
+    #[test]
+    fn values_are_described() {
+        let mut shell = Shell::new();
+        let long = "x".repeat(45);
+        let lines = ["set int 12", "set small abc", "set float 1.5", "set shared 9999", "set own 10000"];
+        lines.into_iter().for_each(|line| assert_eq!(shell.run(line), "+OK"));
+        shell.run(&format!("set long {long}"));
+        shell.run(&format!("set limit {}", &long[1..]));
+        let encodings =
+            [("int", "int"), ("small", "embstr"), ("float", "embstr"), ("long", "raw"), ("limit", "embstr")];
+        for (key, encoding) in encodings {
+            let reply = format!("${} {encoding}", encoding.len());
+            assert_eq!(shell.run(&format!("object encoding {key}")), reply, "{key}");
+        }
+        assert_eq!(shell.run("object refcount shared"), ":2147483647");
+        assert_eq!(shell.run("object refcount own"), ":1");
+        assert_eq!(shell.run("object refcount small"), ":1");
+        for sub in ["encoding", "refcount", "idletime", "freq"] {
+            assert_eq!(shell.run(&format!("object {sub} none")), "$-1");
+        }
+        assert!(shell.run("object help").starts_with("*11 +OBJECT <subcommand>"));
+        assert_eq!(shell.run("object freq"), "-ERR wrong number of arguments for 'object|freq' command");
+    }
+
+    #[test]
+    fn use_is_told_as_the_policy_tracks_it() {
+        let mut shell = Shell::new();
+        shell.data.access = Access::Lru { now_ms: shell.now };
+        shell.data.keyspace.set_birth(shell.data.access);
+        shell.run("set k v");
+        shell.now += 5_000;
+        assert_eq!(shell.run("object idletime k"), ":5");
+        assert!(
+            shell.run("object freq k").starts_with("-ERR An LFU maxmemory policy is not selected, access")
+        );
+        shell.data.access = Access::Lfu { now_ms: shell.now, random: 1, log_factor: 10, decay_minutes: 1 };
+        shell.data.keyspace.set_birth(shell.data.access);
+        shell.run("set new v");
+        assert_eq!(shell.run("object freq new"), ":5");
+        assert!(shell.run("object idletime k").starts_with("-ERR An LFU maxmemory policy is selected, idle"));
+    }
 }

@@ -256,3 +256,90 @@ fn advance(row: &mut [u64], mask: &[u64]) {
         *word = sum | (*word & !mask);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{Match, Table};
+    use crate::commands::testing::Shell;
+
+    /// The definition, cell by cell, and the reference's way back through it.
+    fn slow(a: &[u8], b: &[u8]) -> (usize, Vec<Match>) {
+        let mut lengths = vec![vec![0; b.len() + 1]; a.len() + 1];
+        for i in 1..=a.len() {
+            for j in 1..=b.len() {
+                lengths[i][j] = if a[i - 1] == b[j - 1] {
+                    lengths[i - 1][j - 1] + 1
+                } else {
+                    lengths[i - 1][j].max(lengths[i][j - 1])
+                };
+            }
+        }
+        let (mut i, mut j) = (a.len(), b.len());
+        let mut matches: Vec<Match> = Vec::new();
+        while i > 0 && j > 0 {
+            if a[i - 1] == b[j - 1] {
+                match matches.last_mut() {
+                    Some(run) if run.a.0 == i && run.b.0 == j => (run.a.0, run.b.0) = (i - 1, j - 1),
+                    _ => matches.push(Match { a: (i - 1, i - 1), b: (j - 1, j - 1) }),
+                }
+                (i, j) = (i - 1, j - 1);
+            } else if lengths[i - 1][j] > lengths[i][j - 1] {
+                i -= 1;
+            } else {
+                j -= 1;
+            }
+        }
+        (lengths[a.len()][b.len()], matches)
+    }
+
+    proptest! {
+        #[test]
+        fn bits_agree_with_the_definition(a in "[abc]{0,90}", b in "[abcd]{0,150}") {
+            let (a, b) = (a.as_bytes(), b.as_bytes());
+            let (len, matches) = slow(a, b);
+            let table = Table::whole(a, b);
+            prop_assert_eq!(table.len(), len);
+            prop_assert_eq!(Table::last_row(a, b).len(), len);
+            prop_assert_eq!(table.matches(), matches);
+            prop_assert_eq!(table.subsequence().len(), len);
+        }
+    }
+
+    #[test]
+    fn replies_take_the_forms_asked_for() {
+        let mut shell = Shell::new();
+        shell.run("mset a ohmytext b mynewtext");
+        assert_eq!(shell.run("lcs a b"), "$6 mytext");
+        assert_eq!(shell.run("lcs a b len"), ":6");
+        assert_eq!(shell.run("lcs a none"), "$0");
+        assert_eq!(shell.run("lcs a none len"), ":0");
+        let head = "*4 $7 matches";
+        let tail = "$3 len :6";
+        let (first, second) = ("*2 :4 :7 *2 :5 :8", "*2 :2 :3 *2 :0 :1");
+        assert_eq!(shell.run("lcs a b idx"), format!("{head} *2 *2 {first} *2 {second} {tail}"));
+        assert_eq!(shell.run("lcs a b idx minmatchlen 4"), format!("{head} *1 *2 {first} {tail}"));
+        let with = format!("{head} *2 *3 {first} :4 *3 {second} :2 {tail}");
+        assert_eq!(shell.run("lcs a b idx withmatchlen minmatchlen -3"), with);
+        assert_eq!(shell.run("lcs none none idx"), "*4 $7 matches *0 $3 len :0");
+        shell.resp3 = true;
+        assert_eq!(shell.run("lcs none none idx"), "%2 $7 matches *0 $3 len :0");
+    }
+
+    #[test]
+    fn what_it_refuses() {
+        let mut shell = Shell::new();
+        shell.run("set a 12345678");
+        let both = "-ERR If you want both the length and indexes, please just use IDX.";
+        assert_eq!(shell.run("lcs a b idx len"), both);
+        assert_eq!(shell.run("lcs a b minmatchlen"), "-ERR syntax error");
+        assert_eq!(shell.run("lcs a b minmatchlen x"), "-ERR value is not an integer or out of range");
+        assert_eq!(shell.run("lcs a b what"), "-ERR syntax error");
+        shell.data.max_string = 9 * 9 * 4;
+        assert_eq!(shell.run("lcs a a"), "$8 12345678");
+        shell.data.max_string -= 1;
+        let refusal = "-ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len";
+        assert_eq!(shell.run("lcs a a"), refusal);
+    }
+}

@@ -60,7 +60,7 @@ const INCRBYFLOAT: Command = Command {
     run: Run::OneShard(incrbyfloat),
     since: "2.6.0",
     summary: "Adds to a floating-point number; a missing key counts as 0.",
-    syntax: "key increment",
+    syntax: "key increment-float",
     ..BASE
 };
 
@@ -114,5 +114,62 @@ fn refusal(error: LongDoubleError) -> Refusal {
     match error {
         LongDoubleError::CurrentNotFloat | LongDoubleError::IncrementNotFloat => Refusal::NotFloat,
         LongDoubleError::NanOrInfinity => Refusal::err("increment would produce NaN or Infinity"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::commands::testing::Shell;
+
+    #[test]
+    fn integers_are_counted_up_and_down() {
+        let mut shell = Shell::new();
+        assert_eq!(shell.run("incr n"), ":1");
+        assert_eq!(shell.run("incrby n 41"), ":42");
+        assert_eq!(shell.run("decr n"), ":41");
+        assert_eq!(shell.run("decrby n -9"), ":50");
+        assert_eq!(shell.run("object encoding n"), "$3 int");
+        shell.run("pexpire n 500");
+        shell.run("incr n");
+        assert_eq!(shell.run("pttl n"), ":500");
+        let effects = ["incr n", "incrby n 41", "decr n", "decrby n -9", "PEXPIREAT n 1000500", "incr n"];
+        assert_eq!(shell.effects(), effects);
+    }
+
+    #[test]
+    fn what_is_no_integer_or_would_overflow_is_refused() {
+        let mut shell = Shell::new();
+        let not_integer = "-ERR value is not an integer or out of range";
+        for value in ["", "x", "1.5", "01", "+1", "1e3", "9223372036854775808"] {
+            shell.run_bytes(&[b"set", b"s", value.as_bytes()]);
+            assert_eq!(shell.run("incr s"), not_integer, "{value}");
+            assert_eq!(shell.run_bytes(&[b"incrby", b"none", value.as_bytes()]), not_integer, "{value}");
+        }
+        shell.run("set max 9223372036854775807");
+        shell.run("set min -9223372036854775808");
+        shell.effects();
+        let overflow = "-ERR increment or decrement would overflow";
+        assert_eq!(shell.run("incr max"), overflow);
+        assert_eq!(shell.run("decr min"), overflow);
+        assert_eq!(shell.run("decrby max -1"), overflow);
+        assert_eq!(shell.run("incrby min -9223372036854775808"), overflow);
+        assert_eq!(shell.run("decrby max -9223372036854775808"), "-ERR decrement would overflow");
+        assert_eq!(shell.effects(), [""; 0]);
+    }
+
+    #[test]
+    fn floats_are_added_as_long_doubles() {
+        let mut shell = Shell::new();
+        assert_eq!(shell.run("incrbyfloat f 3.0e3"), "$4 3000");
+        assert_eq!(shell.run("object encoding f"), "$6 embstr");
+        shell.run("set f 10.50 px 9");
+        assert_eq!(shell.run("incrbyfloat f 0.1"), "$4 10.6");
+        assert_eq!(shell.run("pttl f"), ":9");
+        assert_eq!(shell.effects(), ["SET f 3000 KEEPTTL", "SET f 10.50 PXAT 1000009", "SET f 10.6 KEEPTTL"]);
+        assert_eq!(shell.run("incrbyfloat f x"), "-ERR value is not a valid float");
+        assert_eq!(shell.run("incrbyfloat f nan"), "-ERR value is not a valid float");
+        assert_eq!(shell.run("incrbyfloat f inf"), "-ERR increment would produce NaN or Infinity");
+        shell.run("set s x");
+        assert_eq!(shell.run("incrbyfloat s 1"), "-ERR value is not a valid float");
     }
 }

@@ -21,7 +21,8 @@ const SET: Command = Command {
     keys: &[KeySpec::at(
         1,
         KeyFlags::RW.union(KeyFlags::ACCESS).union(KeyFlags::UPDATE).union(KeyFlags::VARIABLE_FLAGS),
-    )],
+    )
+    .with_notes("RW and ACCESS due to the optional `GET` argument")],
     run: Run::OneShard(set),
     summary: "Stores a string, whatever the key held before.",
     syntax: "key value [NX | XX] [GET] [EX seconds | PX milliseconds | EXAT unix-time-seconds | \
@@ -56,7 +57,8 @@ const GETEX: Command = Command {
     full_name: "getex",
     arity: -2,
     flags: Flags::WRITE.union(Flags::FAST),
-    keys: &[KeySpec::at(1, KeyFlags::RW.union(KeyFlags::ACCESS).union(KeyFlags::UPDATE))],
+    keys: &[KeySpec::at(1, KeyFlags::RW.union(KeyFlags::ACCESS).union(KeyFlags::UPDATE))
+        .with_notes("RW and UPDATE because it changes the TTL")],
     run: Run::OneShard(getex),
     since: "6.2.0",
     summary: "Reads a string and changes when it expires.",
@@ -247,4 +249,93 @@ fn getex(ctx: &mut Ctx, args: &mut Args) -> Result<(), Refusal> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::commands::testing::Shell;
+
+    #[test]
+    fn conditions_and_get_combine() {
+        let mut shell = Shell::new();
+        assert_eq!(shell.run("set k 1 xx"), "$-1");
+        assert_eq!(shell.run("set k 1 nx get"), "$-1");
+        assert_eq!(shell.run("get k"), "$1 1");
+        assert_eq!(shell.run("set k 2 nx get"), "$1 1");
+        assert_eq!(shell.run("set k 2 nx"), "$-1");
+        assert_eq!(shell.run("SET k 2 GET XX"), "$1 1");
+        assert_eq!(shell.run("set k 3 xx"), "+OK");
+        assert_eq!(shell.run("set none 3 xx get"), "$-1");
+        assert_eq!(shell.run("exists none"), ":0");
+        assert_eq!(shell.effects(), ["SET k 1", "SET k 2", "SET k 3"]);
+        for line in ["set k 1 nx xx", "set k 1 xx nx", "set k 1 keepttl ex 1", "set k 1 ex 1 keepttl"] {
+            assert_eq!(shell.run(line), "-ERR syntax error", "{line}");
+        }
+        for line in ["set k 1 ex 1 px 1", "set k 1 ex", "set k 1 persist", "set k 1 2"] {
+            assert_eq!(shell.run(line), "-ERR syntax error", "{line}");
+        }
+        assert_eq!(shell.effects(), [""; 0]);
+    }
+
+    #[test]
+    fn expiries_become_absolute() {
+        let mut shell = Shell::new();
+        shell.run("set k 1 ex 10");
+        shell.run("set k 1 px 10 px 20 get");
+        shell.run("set k 2 keepttl");
+        assert_eq!(shell.run("pexpiretime k"), ":1000020");
+        shell.run("set k 1 exat 2000");
+        shell.run("set k 1 PXAT 9223372036854775807");
+        shell.run("setex k 10 v");
+        shell.run("psetex k 10 v");
+        shell.run("set k 1");
+        assert_eq!(shell.run("ttl k"), ":-1");
+        let effects = [
+            "SET k 1 PXAT 1010000",
+            "SET k 1 PXAT 1000020",
+            "SET k 2 KEEPTTL",
+            "SET k 1 PXAT 2000000",
+            "SET k 1 PXAT 9223372036854775807",
+            "SET k v PXAT 1010000",
+            "SET k v PXAT 1000010",
+            "set k 1",
+        ];
+        assert_eq!(shell.effects(), effects);
+    }
+
+    #[test]
+    fn invalid_expiries_are_refused() {
+        let mut shell = Shell::new();
+        shell.run("set k 1");
+        for option in ["ex 0", "px -1", "exat 0", "pxat -9223372036854775808", "ex 9223372036854775807"] {
+            let line = format!("set k 2 {option}");
+            assert_eq!(shell.run(&line), "-ERR invalid expire time in 'set' command", "{line}");
+            let line = format!("getex k {option}");
+            assert_eq!(shell.run(&line), "-ERR invalid expire time in 'getex' command", "{line}");
+            assert_eq!(shell.run(&format!("getex none {option}")), "$-1");
+        }
+        assert_eq!(shell.run("set k 2 px 9223372036854775807"), "-ERR invalid expire time in 'set' command");
+        assert_eq!(shell.run("set k 2 ex x"), "-ERR value is not an integer or out of range");
+        assert_eq!(shell.run("getex k ex x"), "-ERR value is not an integer or out of range");
+        assert_eq!(shell.run("setex k 0 2"), "-ERR invalid expire time in 'setex' command");
+        assert_eq!(shell.run("psetex k -1 2"), "-ERR invalid expire time in 'psetex' command");
+        assert_eq!(shell.run("get k"), "$1 1");
+        assert_eq!(shell.effects(), ["set k 1"]);
+    }
+
+    #[test]
+    fn getex_changes_the_expiry() {
+        let mut shell = Shell::new();
+        shell.run("set k v");
+        assert_eq!(shell.run("getex k"), "$1 v");
+        assert_eq!(shell.run("getex k persist"), "$1 v");
+        assert_eq!(shell.run("getex k ex 10"), "$1 v");
+        assert_eq!(shell.run("ttl k"), ":10");
+        assert_eq!(shell.run("getex k persist"), "$1 v");
+        assert_eq!(shell.run("getex k ex 10 persist"), "-ERR syntax error");
+        assert_eq!(shell.run("getex k keepttl"), "-ERR syntax error");
+        assert_eq!(shell.run("getex k pxat 1000"), "$1 v");
+        assert_eq!(shell.run("exists k"), ":0");
+        assert_eq!(shell.effects(), ["set k v", "PEXPIREAT k 1010000", "PERSIST k", "DEL k"]);
+    }
 }

@@ -3,7 +3,7 @@
 //! The notation is that of the protocol's public documentation: `word` an argument, `WORD` a token (with the
 //! arguments behind it), `[...]` optional, `<a | b>` one of several, `x [x ...]` one or more.
 
-use super::Command;
+use super::{Command, KeySpec};
 
 /// One documented argument.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -204,6 +204,7 @@ fn plain(word: &str) -> Argument {
         "decrement",
         "destination-db",
         "end",
+        "increment",
         "index",
         "index1",
         "index2",
@@ -240,7 +241,8 @@ fn mark_keys(arguments: &mut [Argument], row: &Command) {
         let block = argument.kind == "block";
         let plain = if block { argument.children.first_mut() } else { Some(&mut *argument) };
         if let Some(plain) = plain
-            && let Some(spec) = row.keys.iter().position(|spec| spec.first == position)
+            && let Some(spec) =
+                row.keys.iter().position(|spec| spec.first == position || covers(spec, position))
         {
             plain.kind = "key";
             plain.key_spec = Some(spec);
@@ -249,10 +251,15 @@ fn mark_keys(arguments: &mut [Argument], row: &Command) {
     }
 }
 
+/// Whether a specification of several named keys has one at `position`.
+fn covers(spec: &KeySpec, position: usize) -> bool {
+    (spec.first as isize..=spec.last).contains(&(position as isize))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::{KeyFlags, KeySpec};
+    use crate::commands::KeyFlags;
 
     /// `name:kind`, `?` optional, `*` multiple, `=TOKEN`, `#` key specification, children in parentheses.
     fn print(arguments: &[Argument]) -> String {

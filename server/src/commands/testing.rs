@@ -30,13 +30,18 @@ impl Shell {
     }
 
     pub fn run_bytes(&mut self, words: &[&[u8]]) -> String {
+        String::from_utf8_lossy(&self.run_raw(words)).trim_end().replace("\r\n", " ")
+    }
+
+    /// Runs a command of any bytes and returns the reply as sent.
+    pub fn run_raw(&mut self, words: &[&[u8]]) -> Vec<u8> {
         let argv: OwnedArgv = words.iter().copied().collect();
         let mut out = Vec::new();
         if let Err(refusal) = self.execute(&argv, &mut out) {
             out.clear();
             Reply::new(&mut out, self.resp3).refuse(&refusal);
         }
-        String::from_utf8_lossy(&out).trim_end().replace("\r\n", " ")
+        out
     }
 
     fn execute(&mut self, argv: &OwnedArgv, out: &mut Vec<u8>) -> Result<(), Refusal> {
@@ -151,4 +156,81 @@ fn commands(mut bytes: &[u8]) -> Vec<Vec<&[u8]>> {
 
 fn core() -> Core {
     Core::new(0, Settings::default(), NodeFacts::default(), || 0)
+}
+
+mod tests {
+    use proptest::prelude::*;
+
+    use super::Shell;
+
+    fn key() -> impl Strategy<Value = &'static str> {
+        proptest::sample::select(vec!["a", "b", "c", "d", "none"])
+    }
+
+    fn value() -> impl Strategy<Value = &'static str> {
+        proptest::sample::select(vec!["1", "-7", "abc", "1.5", "9223372036854775807", "00", "x"])
+    }
+
+    /// `{k}` stands for a key, `{v}` for a value, `{t}` for a time to live, `{at}` for a Unix time around now in ms.
+    const FORMS: &[&str] = &[
+        "set {k} {v}",
+        "set {k} {v} ex {t}",
+        "set {k} {v} px {t} nx get",
+        "set {k} {v} xx keepttl",
+        "set {k} {v} pxat {at}",
+        "setex {k} {t} {v}",
+        "setnx {k} {v}",
+        "getset {k} {v}",
+        "getdel {k}",
+        "getex {k} px {t}",
+        "getex {k} pxat {at}",
+        "getex {k} persist",
+        "append {k} {v}",
+        "setrange {k} {t} {v}",
+        "incr {k}",
+        "decrby {k} {t}",
+        "incrbyfloat {k} {v}",
+        "mset {k} {v} {k} {v}",
+        "msetnx {k} {v} {k} {v}",
+        "del {k} {k}",
+        "unlink {k}",
+        "expire {k} {t}",
+        "pexpire {k} {t} lt",
+        "pexpireat {k} {at}",
+        "persist {k}",
+        "rename {k} {k}",
+        "renamenx {k} {k}",
+        "copy {k} {k} replace",
+        "copy {k} {k} db 1",
+        "move {k} 1",
+        "get {k}",
+        "touch {k}",
+        "randomkey",
+    ];
+
+    fn line() -> impl Strategy<Value = String> {
+        let form = proptest::sample::select(FORMS.to_vec());
+        (form, key(), key(), value(), value(), -2i64..40, -20i64..40).prop_map(
+            |(form, k, l, v, w, ttl, ahead)| {
+                let line = form.replacen("{k}", k, 1).replacen("{k}", l, 1);
+                let line = line.replacen("{v}", v, 1).replacen("{v}", w, 1);
+                line.replace("{t}", &ttl.to_string()).replace("{at}", &(1_000_100 + ahead).to_string())
+            },
+        )
+    }
+
+    proptest! {
+        /// What a log or a replica gets from the effects is what the shard holds.
+        #[test]
+        fn effects_rebuild_the_content(lines in prop::collection::vec((line(), 0i64..6, any::<bool>()), 1..120)) {
+            let (mut shell, mut copy) = (Shell::new(), Shell::new());
+            for (line, passing, other_db) in &lines {
+                shell.now += passing;
+                shell.db = usize::from(*other_db);
+                shell.run(line);
+            }
+            copy.replay(&mut shell);
+            prop_assert_eq!(copy.content(), shell.content());
+        }
+    }
 }
