@@ -143,6 +143,10 @@ pub enum Lock {
     Exclusive,
 }
 
+/// Makes one reply of the parts'.
+pub type MergeFn =
+    fn(parts: &[&[u8]], core: &Core, args: &mut Args, reply: &mut Reply) -> Result<(), Refusal>;
+
 /// How the parts' replies, raw RESP in shard order, become one reply. The first error wins.
 #[derive(Clone, Copy)]
 pub enum Merge {
@@ -153,7 +157,7 @@ pub enum Merge {
     /// Each part answers an array with one element per key it was given; the reply has them in key order.
     PerKey,
     /// `core` is the one that coordinates: its settings and facts.
-    Custom(fn(parts: &[&[u8]], core: &Core, args: &mut Args, reply: &mut Reply) -> Result<(), Refusal>),
+    Custom(MergeFn),
 }
 
 /// Runs on the shard that owns the command's keys.

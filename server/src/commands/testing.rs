@@ -14,6 +14,9 @@ pub struct Shell {
     pub resp3: bool,
 }
 
+/// A key as it stands in its database: database, key, value and expiry.
+pub type Content = (usize, Vec<u8>, Vec<u8>, Option<i64>);
+
 impl Shell {
     /// An empty server of 16 databases whose clock stands at a million ms, collecting effects.
     pub fn new() -> Self {
@@ -119,8 +122,8 @@ impl Shell {
         }
     }
 
-    /// All that is in the databases: database, key, value and expiry, in order.
-    pub fn content(&self) -> Vec<(usize, Vec<u8>, Vec<u8>, Option<i64>)> {
+    /// All that is in the databases, in order.
+    pub fn content(&self) -> Vec<Content> {
         let mut content = Vec::new();
         for db in 0..self.data.keyspace.databases() {
             self.data.keyspace.for_each(db, &mut |entry| {
@@ -135,7 +138,7 @@ impl Shell {
 
 /// The commands in a run of RESP arrays of bulk strings.
 fn commands(mut bytes: &[u8]) -> Vec<Vec<&[u8]>> {
-    fn number<'a>(bytes: &mut &'a [u8]) -> usize {
+    fn number(bytes: &mut &[u8]) -> usize {
         let end = bytes.iter().position(|byte| *byte == b'\r').expect("a header ends with a line");
         let digits = std::str::from_utf8(&bytes[1..end]).expect("a header holds digits");
         *bytes = &bytes[end + 2..];

@@ -232,6 +232,10 @@ impl Program {
                 return Some(self.begin_run(env));
             }
             Run::Split { merge, .. } => {
+                if let Err(refusal) = row.check_groups(argv.len()) {
+                    self.finish(env, Err(refusal), start);
+                    return None;
+                }
                 let (hop, placement) = self.split(env, row, only);
                 self.stage = Stage::Split { merge, placement };
                 return Some(hop);
