@@ -17,6 +17,9 @@ use crate::reply::Reply;
 /// How long a server may take until it answers its first PING.
 const START: Duration = Duration::from_secs(15);
 
+/// Lines of a server's log that a failing test shows.
+const LAST_WORDS: usize = 30;
+
 pub struct Server {
     child: Child,
     pub port: u16,
@@ -129,6 +132,15 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.log();
+            let lines: Vec<&str> = log.lines().collect();
+            eprintln!(
+                "{} said last:\n{}",
+                self.name,
+                lines[lines.len().saturating_sub(LAST_WORDS)..].join("\n")
+            );
+        }
         // Already ended is as good as ended now.
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -23,6 +23,9 @@ const TARGET: usize = 4000;
 /// Different failures after which a family has failed thoroughly enough.
 const ENOUGH: usize = 20;
 
+/// Steps shown of a sequence that does not shrink.
+const SHOWN: usize = 20;
+
 /// Failures by cause: how many, and the first one in full.
 type Failures = BTreeMap<String, (usize, String)>;
 
@@ -89,8 +92,10 @@ fn explain(peer: &Server, torc: &Server, protocol: Protocol, steps: &[Step], fir
             None => false,
         }
     });
-    let lines: Vec<String> = short.iter().map(replay::show_step).collect();
     let steady = if short.len() == steps.len() { " (does not shrink: unsteady?)" } else { "" };
+    let until = last.step.map_or(short.len(), |step| step + 1);
+    let lines: Vec<String> =
+        short[until.saturating_sub(SHOWN)..until].iter().map(replay::show_step).collect();
     format!("{} {protocol:?}{steady}\n{last}\n  after:\n    {}", torc.name, lines.join("\n    "))
 }
 
