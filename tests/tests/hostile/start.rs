@@ -11,7 +11,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use torc_tests::client::Client;
 use torc_tests::process::{Server, free_port};
-use torc_tests::torc;
+use torc_tests::{clock, torc};
 
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -99,7 +99,7 @@ fn settings_come_from_standard_input_too() {
         .expect("the server starts");
     let text = format!("port {port}\nbind 127.0.0.1\nslowlog-max-len 99\n");
     child.stdin.take().expect("its input is ours").write_all(text.as_bytes()).expect("it reads its input");
-    let client = torc_tests::clock::poll(LIMIT, || Client::connect(port).ok());
+    let client = clock::poll(LIMIT, || Client::connect(port).ok());
     let reply = client.map(|mut client| client.line("CONFIG GET slowlog-max-len"));
     child.kill().expect("the child is ours");
     child.wait().expect("the child is ours");
@@ -170,8 +170,9 @@ fn signals_and_shutdown_end_it_with_zero() {
             let status =
                 server.wait(LIMIT).unwrap_or_else(|| panic!("{signal:?} does not end it:\n{}", server.log()));
             assert_eq!(status.code(), Some(0), "{signal:?}:\n{}", server.log());
-            // Its port is free at once: the next one may follow without a pause.
-            assert!(TcpListener::bind(("127.0.0.1", server.port)).is_ok(), "the port is still taken");
+            // The next one may follow at once; the kernel needs a moment to take a ring's sockets apart.
+            let free = || TcpListener::bind(("127.0.0.1", server.port)).ok();
+            assert!(clock::poll(Duration::from_millis(300), free).is_some(), "the port is still taken");
         }
     }
 }
