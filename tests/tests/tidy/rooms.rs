@@ -41,6 +41,9 @@ const BEHIND_THE_LINE: &[&str] = &[
     "signal_hook",
 ];
 
+/// What a room above the line may use all the same: the slot tables map and unmap pages of memory.
+const MEMORY: &[(&str, &str)] = &[("structures", "libc")];
+
 fn order(room: &str) -> Option<usize> {
     ROOMS.iter().position(|other| *other == room)
 }
@@ -116,9 +119,12 @@ fn a_room_imports_only_rooms_above_it() {
 fn nothing_above_the_await_line_waits_or_touches_the_machine() {
     let line = order(AWAIT_LINE).expect("the line is a room");
     let mut wrong = Vec::new();
-    for (_, file) in rooms().into_iter().filter(|(room, _)| *room < line) {
+    for (room, file) in rooms().into_iter().filter(|(room, _)| *room < line) {
         for token in file.tokens_outside_tests() {
             let word = token.text.trim_start_matches("r#");
+            if MEMORY.contains(&(ROOMS[room], word)) {
+                continue;
+            }
             if BEHIND_THE_LINE.contains(&word) || (word.starts_with("Atomic") && word.len() > 6) {
                 wrong.push(format!("{}:{}: `{word}`", file.path, token.line));
             }
@@ -143,7 +149,7 @@ fn the_crate_declares_its_rooms_in_order() {
 #[test]
 fn imports_are_found_in_every_form() {
     let text = "use crate::limits; use crate::{resp::Argv, node}; fn f() { crate::shard::x(); super::super::log::y() }";
-    let file = Source { path: "server/src/config/file.rs".to_owned(), text: text.to_owned() };
+    let file = Source { path: "server/src/config/file.rs".to_owned(), text: text.to_owned(), is_test: false };
     let names: Vec<String> = imports(&file).into_iter().map(|(name, _)| name).collect();
     assert_eq!(names, ["limits", "resp", "node", "shard", "log"]);
 }

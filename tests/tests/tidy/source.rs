@@ -7,10 +7,14 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 /// Folders that hold what others wrote or what a tool made.
 const NOT_OURS: &[&str] = &["target", ".git", ".deps", "node_modules", "__pycache__", "corpus", "artifacts"];
 
+const TESTS_ONLY: &[&str] = &["#", "[", "cfg", "(", "test", ")", "]"];
+
 pub struct Source {
     /// Relative to the workspace.
     pub path: String,
     pub text: String,
+    /// Whether only tests compile it: another file declares it behind `#[cfg(test)]`.
+    pub is_test: bool,
 }
 
 /// One token of a file, groups taken apart.
@@ -38,7 +42,13 @@ pub fn files(endings: &[&str]) -> Vec<Source> {
 }
 
 pub fn rust() -> Vec<Source> {
-    files(&[".rs"])
+    let mut files = files(&[".rs"]);
+    let tests: Vec<String> = files.iter().flat_map(Source::test_modules).collect();
+    for file in &mut files {
+        file.is_test =
+            file.path.contains("tests/") || tests.iter().any(|module| file.path.starts_with(module));
+    }
+    files
 }
 
 fn walk(folder: &Path, endings: &[&str], found: &mut Vec<Source>) {
@@ -52,7 +62,7 @@ fn walk(folder: &Path, endings: &[&str], found: &mut Vec<Source>) {
             let text = std::fs::read_to_string(&path).expect("a source file is UTF-8");
             let path =
                 path.strip_prefix(workspace()).expect("the walk began there").to_string_lossy().into_owned();
-            found.push(Source { path, text });
+            found.push(Source { path, text, is_test: false });
         }
     }
 }
@@ -66,14 +76,30 @@ impl Source {
         tokens
     }
 
+    /// Paths (without their ending) of the modules that this file declares for tests only.
+    fn test_modules(&self) -> Vec<String> {
+        let folder = match self.path.rsplit_once('/') {
+            Some((folder, "mod.rs" | "lib.rs" | "main.rs")) => folder,
+            _ => self.path.trim_end_matches(".rs"),
+        };
+        let tokens = self.tokens();
+        let declared = (0..tokens.len()).filter(|at| texts(&tokens[*at..], TESTS_ONLY));
+        let names = declared.filter(|at| texts(&tokens[at + TESTS_ONLY.len()..], &["mod"]));
+        let names = names.map(|at| &tokens[at + TESTS_ONLY.len() + 1..]).filter(|rest| rest[1].text == ";");
+        names.map(|rest| format!("{folder}/{}", rest[0].text)).collect()
+    }
+
     /// The tokens that are not behind `#[cfg(test)]`.
     pub fn tokens_outside_tests(&self) -> Vec<Token> {
+        if self.is_test {
+            return Vec::new();
+        }
         let tokens = self.tokens();
         let mut kept = Vec::new();
         let mut at = 0;
         while at < tokens.len() {
-            if texts(&tokens[at..], &["#", "[", "cfg", "(", "test", ")", "]"]) {
-                at = end_of_item(&tokens, at + 7);
+            if texts(&tokens[at..], TESTS_ONLY) {
+                at = end_of_item(&tokens, at + TESTS_ONLY.len());
             } else {
                 kept.push(tokens[at].clone());
                 at += 1;
