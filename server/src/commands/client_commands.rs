@@ -2,6 +2,7 @@
 
 use super::client_list::{kill, list, merge_kill, merge_list};
 use super::help::help_row;
+use super::refusals::subcommand_arity;
 use super::{Args, Categories, ClientFlags, Command, Core, Flags, Group, Lock, Merge, ReplyMode, Run};
 use crate::resp::{Refusal, Reply};
 
@@ -278,9 +279,7 @@ fn tracking_info(
 /// No command blocks yet, so none can be unblocked.
 fn unblock(_core: &mut Core, _client: usize, args: &mut Args, reply: &mut Reply) -> Result<(), Refusal> {
     if args.remaining() > 2 {
-        return Err(Refusal::err(
-            "unknown subcommand or wrong number of arguments for 'unblock'. Try CLIENT HELP.",
-        ));
+        return Err(subcommand_arity(args.argv()));
     }
     let target = args.take()?;
     if !args.is_empty() && !args.option("TIMEOUT") && !args.option("ERROR") {

@@ -28,6 +28,8 @@ pub struct NodeFacts {
     pub connected_clients: u64,
     /// `used_memory` of all shards as last published by each, bytes.
     pub used_memory: u64,
+    /// The most that `used_memory` has been.
+    pub used_memory_peak: u64,
 }
 
 /// One core's side of the commands: everything but the keyspace.

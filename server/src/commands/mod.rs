@@ -14,12 +14,18 @@ mod connection;
 mod copy;
 mod core;
 mod ctx;
+mod debug;
+mod digest;
 mod execute;
 mod expire;
 mod generic;
 mod generic_walk;
 mod help;
+mod info;
+mod info_sections;
+mod latency;
 mod lookup;
+mod memory;
 mod object;
 mod outbox;
 mod parts;
@@ -27,6 +33,7 @@ mod refusals;
 mod row;
 mod server;
 mod slowlog;
+mod slowlog_commands;
 mod stats;
 mod steps;
 mod string;
@@ -77,4 +84,9 @@ pub const FAMILIES: &[&[Command]] = &[
     server::COMMANDS,
     command_info::COMMANDS,
     config_commands::COMMANDS,
+    info::COMMANDS,
+    memory::COMMANDS,
+    slowlog_commands::COMMANDS,
+    latency::COMMANDS,
+    debug::COMMANDS,
 ];

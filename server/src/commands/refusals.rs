@@ -56,12 +56,19 @@ pub fn admit(row: &Command, core: &Core, client: usize, argv: Argv) -> Result<()
 #[cold]
 pub fn arity(row: &Command, argv: Argv) -> Refusal {
     if row.flags.contains(Flags::UNLISTED) && argv.len() > 1 {
-        let name = String::from_utf8_lossy(quote(argv.get(1), QUOTED));
-        return Refusal::Err(
-            format!("unknown subcommand or wrong number of arguments for '{name}'. Try DEBUG HELP.").into(),
-        );
+        return subcommand_arity(argv);
     }
     Refusal::Arity(row.full_name)
+}
+
+/// The refusal of a subcommand with more arguments than it can take, where the reference server leaves the
+/// check to the subcommand.
+#[cold]
+pub fn subcommand_arity(argv: Argv) -> Refusal {
+    let name = String::from_utf8_lossy(quote(argv.get(1), QUOTED));
+    let container = String::from_utf8_lossy(argv.get(0)).to_ascii_uppercase();
+    let text = format!("unknown subcommand or wrong number of arguments for '{name}'. Try {container} HELP.");
+    Refusal::Err(text.into())
 }
 
 #[cold]

@@ -25,6 +25,11 @@ impl WatchTable {
         self.keys.is_empty()
     }
 
+    /// Watched keys.
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
     /// Starts watching; returns the version that must still hold at EXEC.
     pub fn watch(&mut self, db: usize, key: &[u8]) -> u64 {
         self.clock += 1;

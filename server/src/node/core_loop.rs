@@ -216,6 +216,8 @@ impl CoreLoop {
         (facts.cpu_user, facts.cpu_system) = (cpu.user.as_secs_f64(), cpu.system.as_secs_f64());
         facts.connected_clients = self.shared.connections();
         facts.used_memory = self.shared.used_memory();
+        facts.used_memory_peak = facts.used_memory_peak.max(facts.used_memory);
+        self.machine.core.stats.sample(self.machine.core.now);
         if let Some(watchdog) = &mut self.watchdog {
             watchdog.feed(self.machine.core.now, &self.shared);
         }

@@ -91,11 +91,12 @@ pub enum Work {
         argv: OwnedArgv,
         part: bool,
     },
-    /// One shard's part of a command over every core.
+    /// One shard's part of a command over every core; `caller` is the id of the client that asked.
     Every {
         row: u16,
         db: usize,
         resp3: bool,
+        caller: u64,
         argv: OwnedArgv,
     },
     Visit {

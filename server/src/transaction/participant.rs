@@ -210,7 +210,8 @@ fn run_work(site: &mut Site, work: Work) -> WorkResult {
                 execute_local(row, ctx, args)
             }))
         }
-        Work::Every { row, db, resp3, argv } => {
+        Work::Every { row, db, resp3, caller, argv } => {
+            site.core.caller = caller;
             WorkResult::Reply(part(site, row, db, resp3, false, &argv.borrow(), |core, row, ctx, args| {
                 let Run::EveryCore { part, .. } = row.run else { unreachable!("{}", row.full_name) };
                 part(core, ctx, args)

@@ -242,10 +242,11 @@ impl Program {
             }
             Run::Steps(next) => return self.step(env, next, 0, Ok(Vec::new())),
             Run::EveryCore { merge, .. } => {
-                let Client { db, resp3, .. } = env.core.clients[env.client];
+                let Client { db, resp3, id: caller, .. } = env.core.clients[env.client];
                 let row = self.commands[self.at].row;
-                let work =
-                    |shard| (shard, vec![(shard, Work::Every { row, db, resp3, argv: argv.to_owned() })]);
+                let work = |shard| {
+                    (shard, vec![(shard, Work::Every { row, db, resp3, caller, argv: argv.to_owned() })])
+                };
                 let works = (0..env.ring.shards()).map(work).collect();
                 self.stage = Stage::Every(merge);
                 return Some(Hop { works, last: only });

@@ -1,0 +1,314 @@
+//! The sections of INFO, one row each. Field names are the reference server's wherever it has the field.
+
+use std::fmt::Write as _;
+
+use super::info::Whole;
+use super::{Core, table};
+use crate::limits::REDIS_VERSION;
+
+/// One section of INFO.
+pub struct Section {
+    /// What INFO is asked for.
+    pub name: &'static str,
+    pub title: &'static str,
+    /// Told when nothing is asked for.
+    pub default: bool,
+    /// Needs `Whole::calls`.
+    pub calls: bool,
+    /// Appends `name:value` lines.
+    pub write: fn(&Whole, &Core, &mut String),
+}
+
+const fn section(name: &'static str, title: &'static str, write: fn(&Whole, &Core, &mut String)) -> Section {
+    Section { name, title, default: true, calls: false, write }
+}
+
+const fn statistics(
+    name: &'static str,
+    title: &'static str,
+    write: fn(&Whole, &Core, &mut String),
+) -> Section {
+    Section { default: false, calls: true, ..section(name, title, write) }
+}
+
+/// In the order in which they are told.
+pub const SECTIONS: &[Section] = &[
+    section("server", "Server", server),
+    section("clients", "Clients", clients),
+    section("memory", "Memory", memory),
+    section("persistence", "Persistence", persistence),
+    section("stats", "Stats", stats),
+    section("replication", "Replication", replication),
+    section("cpu", "CPU", cpu),
+    section("modules", "Modules", |_, _, _| {}),
+    statistics("commandstats", "Commandstats", command_stats),
+    section("errorstats", "Errorstats", error_stats),
+    statistics("latencystats", "Latencystats", latency_stats),
+    section("cluster", "Cluster", cluster),
+    section("keyspace", "Keyspace", keyspace),
+    section("torc", "Torc", torc),
+];
+
+/// Appends one line.
+fn line(text: &mut String, name: &str, value: impl std::fmt::Display) {
+    write!(text, "{name}:{value}\r\n").expect("writing to a String cannot fail");
+}
+
+fn lines(text: &mut String, fields: &[(&str, i64)]) {
+    fields.iter().for_each(|(name, value)| line(text, name, value));
+}
+
+/// Bytes as people read them: `12.34M`.
+fn human(bytes: i64) -> String {
+    const UNITS: &[(i64, char)] = &[(1 << 40, 'T'), (1 << 30, 'G'), (1 << 20, 'M'), (1 << 10, 'K')];
+    match UNITS.iter().find(|(unit, _)| bytes >= *unit) {
+        Some((unit, letter)) => format!("{:.2}{letter}", bytes as f64 / *unit as f64),
+        None => format!("{bytes}B"),
+    }
+}
+
+/// Bytes, and again as people read them.
+fn bytes(text: &mut String, name: &str, bytes: i64) {
+    line(text, name, bytes);
+    line(text, &format!("{name}_human"), human(bytes));
+}
+
+fn server(_whole: &Whole, core: &Core, text: &mut String) {
+    let node = &core.node;
+    let uptime = (core.now_us - node.started).max(0) / 1_000_000;
+    line(text, "redis_version", REDIS_VERSION);
+    line(text, "torc_version", env!("CARGO_PKG_VERSION"));
+    line(text, "redis_mode", "standalone");
+    line(text, "os", &node.os);
+    line(text, "arch_bits", usize::BITS);
+    line(text, "multiplexing_api", "io_uring");
+    line(text, "process_id", node.process_id);
+    line(text, "run_id", &node.run_id);
+    line(text, "tcp_port", node.tcp_port);
+    line(text, "server_time_usec", core.now_us);
+    line(text, "uptime_in_seconds", uptime);
+    line(text, "uptime_in_days", uptime / 86_400);
+    line(text, "hz", core.settings.hz);
+    line(text, "configured_hz", core.settings.hz);
+    line(text, "lru_clock", (core.now / 1000) & 0xff_ffff);
+    line(text, "executable", &node.executable);
+    line(text, "config_file", &node.config_file);
+    line(text, "io_threads_active", 0);
+}
+
+fn clients(whole: &Whole, core: &Core, text: &mut String) {
+    lines(
+        text,
+        &[
+            ("connected_clients", whole.sum.clients),
+            ("cluster_connections", 0),
+            ("maxclients", i64::from(core.settings.maxclients)),
+            ("blocked_clients", 0),
+            ("tracking_clients", 0),
+            ("pubsub_clients", 0),
+            ("watching_clients", whole.sum.watching_clients),
+            ("clients_in_timeout_table", 0),
+            ("total_watched_keys", whole.sum.watched_keys),
+            ("total_blocking_keys", 0),
+            ("total_blocking_keys_on_nokey", 0),
+        ],
+    );
+}
+
+fn memory(whole: &Whole, core: &Core, text: &mut String) {
+    let (sum, node) = (&whole.sum, &core.node);
+    let used = sum.used_memory + sum.clients_memory;
+    bytes(text, "used_memory", used);
+    bytes(text, "used_memory_rss", node.rss_bytes as i64);
+    bytes(text, "used_memory_peak", used.max(node.used_memory_peak as i64));
+    line(text, "used_memory_rss_peak", node.peak_rss_bytes);
+    line(text, "used_memory_overhead", sum.clients_memory);
+    line(text, "used_memory_dataset", sum.used_memory);
+    bytes(text, "total_system_memory", node.total_system_memory as i64);
+    bytes(text, "maxmemory", core.settings.maxmemory as i64);
+    line(text, "maxmemory_policy", core.settings.maxmemory_policy.name());
+    line(text, "mem_fragmentation_ratio", format!("{:.2}", node.rss_bytes as f64 / used.max(1) as f64));
+    line(text, "mem_fragmentation_bytes", node.rss_bytes as i64 - used);
+    line(text, "mem_replication_backlog", 0);
+    line(text, "mem_clients_slaves", 0);
+    line(text, "mem_clients_normal", sum.clients_memory);
+    line(text, "mem_aof_buffer", 0);
+    line(text, "mem_allocator", "mimalloc");
+    line(text, "active_defrag_running", 0);
+}
+
+/// There is no persistence yet: nothing is ever loaded, saved or rewritten.
+fn persistence(_whole: &Whole, core: &Core, text: &mut String) {
+    lines(
+        text,
+        &[
+            ("loading", 0),
+            ("async_loading", 0),
+            ("rdb_changes_since_last_save", 0),
+            ("rdb_bgsave_in_progress", 0),
+            ("rdb_last_save_time", core.node.started / 1_000_000),
+        ],
+    );
+    line(text, "rdb_last_bgsave_status", "ok");
+    lines(
+        text,
+        &[
+            ("rdb_last_bgsave_time_sec", -1),
+            ("rdb_current_bgsave_time_sec", -1),
+            ("rdb_saves", 0),
+            ("aof_enabled", 0),
+            ("aof_rewrite_in_progress", 0),
+            ("aof_rewrite_scheduled", 0),
+            ("aof_last_rewrite_time_sec", -1),
+            ("aof_current_rewrite_time_sec", -1),
+        ],
+    );
+    line(text, "aof_last_bgrewrite_status", "ok");
+    line(text, "aof_rewrites", 0);
+    line(text, "aof_last_write_status", "ok");
+}
+
+fn stats(whole: &Whole, _core: &Core, text: &mut String) {
+    let sum = &whole.sum;
+    lines(
+        text,
+        &[
+            ("total_connections_received", sum.connections_received),
+            ("total_commands_processed", sum.commands_processed),
+            ("instantaneous_ops_per_sec", sum.commands_rate),
+            ("total_net_input_bytes", sum.net_input_bytes),
+            ("total_net_output_bytes", sum.net_output_bytes),
+        ],
+    );
+    line(text, "instantaneous_input_kbps", format!("{:.2}", sum.net_input_rate as f64 / 1024.0));
+    line(text, "instantaneous_output_kbps", format!("{:.2}", sum.net_output_rate as f64 / 1024.0));
+    lines(
+        text,
+        &[
+            ("rejected_connections", sum.rejected_connections),
+            ("sync_full", 0),
+            ("sync_partial_ok", 0),
+            ("sync_partial_err", 0),
+            ("expired_keys", sum.expired),
+            ("evicted_keys", 0),
+            ("evicted_clients", 0),
+            ("keyspace_hits", sum.hits),
+            ("keyspace_misses", sum.misses),
+            ("pubsub_channels", 0),
+            ("pubsub_patterns", 0),
+            ("pubsubshard_channels", 0),
+            ("latest_fork_usec", 0),
+            ("total_forks", 0),
+            ("tracking_total_keys", 0),
+            ("tracking_total_items", 0),
+            ("tracking_total_prefixes", 0),
+            ("total_error_replies", sum.error_replies),
+            ("client_query_buffer_limit_disconnections", sum.query_limit_disconnections),
+            ("client_output_buffer_limit_disconnections", sum.output_limit_disconnections),
+        ],
+    );
+}
+
+/// A primary without replicas. The replication id is the run's: both change with every start.
+fn replication(_whole: &Whole, core: &Core, text: &mut String) {
+    line(text, "role", "master");
+    line(text, "connected_slaves", 0);
+    line(text, "master_failover_state", "no-failover");
+    line(text, "master_replid", &core.node.run_id);
+    line(text, "master_replid2", "0".repeat(40));
+    lines(
+        text,
+        &[
+            ("master_repl_offset", 0),
+            ("second_repl_offset", -1),
+            ("repl_backlog_active", 0),
+            ("repl_backlog_size", 0),
+            ("repl_backlog_first_byte_offset", 0),
+            ("repl_backlog_histlen", 0),
+        ],
+    );
+}
+
+fn cpu(_whole: &Whole, core: &Core, text: &mut String) {
+    line(text, "used_cpu_sys", format!("{:.6}", core.node.cpu_system));
+    line(text, "used_cpu_user", format!("{:.6}", core.node.cpu_user));
+    line(text, "used_cpu_sys_children", "0.000000");
+    line(text, "used_cpu_user_children", "0.000000");
+}
+
+fn command_stats(whole: &Whole, _core: &Core, text: &mut String) {
+    for (row, calls) in &whole.calls {
+        let average = calls.micros as f64 / calls.calls.max(1) as f64;
+        let name = format!("cmdstat_{}", table().row(*row as u16).full_name);
+        let value = format!(
+            "calls={},usec={},usec_per_call={average:.2},rejected_calls={},failed_calls={}",
+            calls.calls, calls.micros, calls.rejected, calls.failed
+        );
+        line(text, &name, value);
+    }
+}
+
+fn error_stats(whole: &Whole, _core: &Core, text: &mut String) {
+    for (kind, count) in &whole.errors {
+        line(text, &format!("errorstat_{kind}"), format_args!("count={count}"));
+    }
+}
+
+fn latency_stats(whole: &Whole, core: &Core, text: &mut String) {
+    let percentiles = &core.settings.latency_tracking_info_percentiles;
+    for (row, calls) in &whole.calls {
+        let Some(latency) = &calls.latency else { continue };
+        let percentile = |wanted: &f64| {
+            let micros = latency.value_at_percentile(*wanted) as f64 / 1000.0;
+            format!("p{wanted}={micros:.3}")
+        };
+        let values: Vec<String> = percentiles.iter().map(percentile).collect();
+        let name = format!("latency_percentiles_usec_{}", table().row(*row as u16).full_name);
+        line(text, &name, values.join(","));
+    }
+}
+
+fn cluster(_whole: &Whole, _core: &Core, text: &mut String) {
+    line(text, "cluster_enabled", 0);
+}
+
+fn keyspace(whole: &Whole, _core: &Core, text: &mut String) {
+    for (index, db) in whole.databases.iter().enumerate().filter(|(_, db)| db.keys > 0) {
+        let value = format!("keys={},expires={},avg_ttl={}", db.keys, db.volatile, db.average_ttl);
+        line(text, &format!("db{index}"), value);
+    }
+}
+
+/// What only this server has.
+fn torc(whole: &Whole, core: &Core, text: &mut String) {
+    line(text, "torc_shards", core.node.shards);
+    line(text, "torc_transaction_retries", whole.sum.transaction_retries);
+    for (index, shard) in whole.shards.iter().enumerate() {
+        let value = format!(
+            "keys={},used_memory={},clients={},commands={},ops_per_sec={}",
+            shard.keys, shard.used_memory, shard.clients, shard.commands_processed, shard.commands_rate
+        );
+        line(text, &format!("torc_shard{index}"), value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{SECTIONS, human};
+
+    #[test]
+    fn bytes_are_readable() {
+        assert_eq!(human(0), "0B");
+        assert_eq!(human(1023), "1023B");
+        assert_eq!(human(743_544), "726.12K");
+        assert_eq!(human(25_276_502_016), "23.54G");
+    }
+
+    #[test]
+    fn section_names_are_unique_and_small() {
+        for (index, section) in SECTIONS.iter().enumerate() {
+            assert_eq!(section.name, section.title.to_ascii_lowercase());
+            assert!(SECTIONS[..index].iter().all(|other| other.name != section.name));
+        }
+    }
+}
