@@ -19,7 +19,7 @@ use std::ops::Range;
 use crate::structures::{Heap, SlotTable};
 use graveyard::Graveyard;
 
-pub use crate::structures::{Key, KeyHasher, slot_of};
+pub use crate::structures::{Ahead, Key, KeyHasher, slot_of};
 pub use access::Access;
 pub use entry::Entry;
 pub use expiry::ExpireStep;
@@ -216,6 +216,14 @@ impl Keyspace {
     /// true if there is more to do.
     pub fn reap(&mut self, budget: usize) -> bool {
         self.graveyard.reap(budget, &mut self.heap) || self.heap.trim()
+    }
+
+    /// The memory that growth needs next, offered once when little room is left. A thread that may wait some milliseconds should
+    /// fault it in (`Ahead::fault_in`): then it lies in huge pages, which halves the cost of a lookup among millions of
+    /// keys. Whoever never asks gets pages of 4 KiB, faulted in one by one.
+    #[inline]
+    pub fn ahead(&mut self) -> Option<Ahead> {
+        self.heap.ahead()
     }
 
     /// Panics if the structure contradicts itself; for tests and simulators.

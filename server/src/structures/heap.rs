@@ -5,12 +5,14 @@ use std::alloc::{Layout, handle_alloc_error};
 use std::ptr::NonNull;
 
 use super::lines::{LINE, Lines};
+use super::pages::{Ahead, Supply};
 use super::slab::{MAX_BLOCK, Slab, rounded};
 
 /// Where a shard's entries and tables live. One per keyspace: whatever it handed out comes back to it.
 pub struct Heap {
     slab: Slab,
     lines: Lines,
+    supply: Supply,
     used: usize,
 }
 
@@ -22,7 +24,7 @@ impl Default for Heap {
 
 impl Heap {
     pub fn new() -> Self {
-        Heap { slab: Slab::new(), lines: Lines::new(), used: 0 }
+        Heap { slab: Slab::new(), lines: Lines::new(), supply: Supply::default(), used: 0 }
     }
 
     /// Bytes handed out and not taken back, as rounded by whoever allocated them.
@@ -34,6 +36,12 @@ impl Heap {
     pub fn trim(&mut self) -> bool {
         let blocks = self.slab.trim();
         self.lines.trim() || blocks
+    }
+
+    /// The region that growth needs next, once little room is left; the caller has another thread fault it in.
+    #[inline]
+    pub fn ahead(&mut self) -> Option<Ahead> {
+        if self.slab.is_low() || self.lines.is_low() { self.supply.ahead() } else { None }
     }
 
     /// Counts memory that a value took from the general allocator by itself.
@@ -50,7 +58,7 @@ impl Heap {
     #[inline]
     pub(super) fn alloc(&mut self, bytes: usize) -> NonNull<u8> {
         self.used += block_size(bytes);
-        if bytes <= MAX_BLOCK { self.slab.alloc(bytes) } else { alloc_large(bytes) }
+        if bytes <= MAX_BLOCK { self.slab.alloc(bytes, &mut self.supply) } else { alloc_large(bytes) }
     }
 
     /// # Safety
@@ -70,7 +78,7 @@ impl Heap {
 
     /// `lines` cache lines of zeros.
     pub(super) fn alloc_lines(&mut self, lines: usize) -> NonNull<u8> {
-        let run = self.lines.alloc(lines);
+        let run = self.lines.alloc(lines, &mut self.supply);
         // SAFETY: the run is that long and nobody else's.
         unsafe { run.write_bytes(0, lines * LINE) };
         self.used += lines * LINE;

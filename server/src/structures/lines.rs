@@ -10,7 +10,7 @@
 
 use std::ptr::NonNull;
 
-use super::pages::{REGION, Region, discard};
+use super::pages::{REGION, Region, Supply, discard};
 
 pub(super) const LINE: usize = 64;
 const LINES: usize = REGION / LINE;
@@ -54,6 +54,7 @@ pub(super) struct Lines {
     /// Bit per bin that has a run.
     filled: [u64; BINS.div_ceil(64)],
     regions: Vec<Option<Region>>,
+    free: usize,
     /// Lines in free runs of `DISCARD_FROM` and more that still hold memory.
     idle: usize,
 }
@@ -68,6 +69,7 @@ impl Lines {
             bins: [std::ptr::null_mut(); BINS],
             filled: [0; BINS.div_ceil(64)],
             regions: Vec::new(),
+            free: 0,
             idle: 0,
         }
     }
@@ -112,11 +114,11 @@ impl Lines {
     }
 
     /// A run of `lines` lines with undefined contents.
-    pub(super) fn alloc(&mut self, lines: usize) -> NonNull<u8> {
+    pub(super) fn alloc(&mut self, lines: usize, supply: &mut Supply) -> NonNull<u8> {
         assert!(lines > 0 && lines <= MAX_RUN);
         let run = match self.fit(lines) {
             Some(run) => run,
-            None => self.add_region(),
+            None => self.add_region(supply),
         };
         // SAFETY: `run` is a free run of at least `lines` lines: taken out of its list it is nobody's, and what
         // lies behind the first `lines` of it goes back as a free run of its own.
@@ -157,12 +159,12 @@ impl Lines {
     }
 
     #[cold]
-    fn add_region(&mut self) -> *mut FreeRun {
+    fn add_region(&mut self, supply: &mut Supply) -> *mut FreeRun {
         let number = self.regions.iter().position(Option::is_none).unwrap_or(self.regions.len());
         if number == self.regions.len() {
             self.regions.push(None);
         }
-        let region = Region::map();
+        let region = supply.take();
         let header = region.base().cast::<Header>().as_ptr();
         self.regions[number] = Some(region);
         // SAFETY: the region is fresh, and its header and first run lie within it.
@@ -196,6 +198,7 @@ impl Lines {
             set_edge(header, start, true);
             set_edge(header, start + lines - 1, true);
         }
+        self.free += lines;
         self.bins[bin] = run;
         self.filled[bin / 64] |= 1 << (bin % 64);
         if lines >= DISCARD_FROM {
@@ -226,10 +229,16 @@ impl Lines {
             let start = line_of(run.cast());
             set_edge(header, start, false);
             set_edge(header, start + lines - 1, false);
+            self.free -= lines;
             if lines >= DISCARD_FROM && !discarded {
                 self.idle -= lines;
             }
         }
+    }
+
+    /// True once a quarter of a region is left. The first region counts as room: a shard with few keys stays small.
+    pub(super) fn is_low(&self) -> bool {
+        self.free < LINES / 4 && !self.regions.is_empty()
     }
 
     /// Gives the memory of one long free run back; true if there is more to give.
@@ -295,18 +304,18 @@ unsafe fn set_edge(header: *mut Header, line: usize, edge: bool) {
 
 #[cfg(test)]
 mod tests {
-    use super::{LINE, Lines, MAX_RUN};
+    use super::{LINE, Lines, MAX_RUN, Supply};
 
     #[test]
     fn runs_do_not_overlap_and_join_again() {
-        let mut lines = Lines::new();
+        let (mut lines, mut supply) = (Lines::new(), Supply::default());
         let rounds = if cfg!(miri) { 150 } else { 30_000 };
         let mut live = Vec::new();
         let mut random = 1u64;
         for _ in 0..rounds {
             random = random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
             let length = 1 + (random >> 33) as usize % if random >> 60 == 0 { 2000 } else { 120 };
-            let run = lines.alloc(length);
+            let run = lines.alloc(length, &mut supply);
             assert_eq!(run.addr().get() % LINE, 0);
             // SAFETY: the run is `length` lines long.
             unsafe { run.write_bytes(random as u8, length * LINE) };

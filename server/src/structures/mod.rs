@@ -18,6 +18,7 @@ mod walk;
 pub use entry::{Content, Draft, EntryRef, Object, OwnedEntry, Payload};
 pub use hash::{Key, KeyHasher, slot_of};
 pub use heap::Heap;
+pub use pages::Ahead;
 pub use remains::Remains;
 pub use slot_table::{Place, SlotTable};
 pub use walk::{POSITION_BITS, Position, Sweep};

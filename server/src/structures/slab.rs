@@ -10,7 +10,7 @@
 
 use std::ptr::NonNull;
 
-use super::pages::{REGION, Region, discard};
+use super::pages::{REGION, Region, Supply, discard};
 
 const PAGE: usize = 64 << 10;
 const PAGES: usize = REGION / PAGE;
@@ -84,6 +84,8 @@ pub(super) struct Slab {
     regions: Vec<Option<SlabRegion>>,
     /// No region below this one has a free page.
     open: usize,
+    free_pages: usize,
+    /// Free pages that hold memory.
     dirty_pages: usize,
 }
 
@@ -97,6 +99,7 @@ impl Slab {
             roomy: [std::ptr::null_mut(); CLASSES],
             regions: Vec::new(),
             open: 0,
+            free_pages: 0,
             dirty_pages: 0,
         }
     }
@@ -107,11 +110,11 @@ impl Slab {
 
     /// A block of `rounded(bytes)` bytes with undefined contents.
     #[inline]
-    pub(super) fn alloc(&mut self, bytes: usize) -> NonNull<u8> {
+    pub(super) fn alloc(&mut self, bytes: usize, supply: &mut Supply) -> NonNull<u8> {
         let class = class_of(bytes);
         let mut page = self.roomy[class];
         if page.is_null() {
-            page = self.add_page(class, rounded(bytes));
+            page = self.add_page(class, rounded(bytes), supply);
         }
         // SAFETY: pages in `roomy` are live, belong to this slab alone, and have a free block: either in the
         // free list, whose offsets `free` wrote, or behind `bump`. No reference to the header outlives this block.
@@ -194,18 +197,18 @@ impl Slab {
     }
 
     #[cold]
-    fn add_page(&mut self, class: usize, size: usize) -> *mut Page {
+    fn add_page(&mut self, class: usize, size: usize, supply: &mut Supply) -> *mut Page {
         while self.regions.get(self.open).is_some_and(|region| region.as_ref().is_some_and(|r| r.free == 0)) {
             self.open += 1;
         }
         if self.open == self.regions.len() {
             self.regions.push(None);
         }
-        let region = self.regions[self.open].get_or_insert_with(|| SlabRegion {
-            region: Region::map(),
-            free: ALL,
-            dirty: 0,
+        let region = self.regions[self.open].get_or_insert_with(|| {
+            self.free_pages += PAGES;
+            SlabRegion { region: supply.take(), free: ALL, dirty: 0 }
         });
+        self.free_pages -= 1;
         let nth = region.free.trailing_zeros();
         region.free &= !(1 << nth);
         self.dirty_pages -= (region.dirty >> nth & 1) as usize;
@@ -240,7 +243,13 @@ impl Slab {
         region.free |= bit;
         region.dirty |= bit;
         self.dirty_pages += 1;
+        self.free_pages += 1;
         self.open = self.open.min(id);
+    }
+
+    /// True once a quarter of a region is left. The first region counts as room: a shard with few keys stays small.
+    pub(super) fn is_low(&self) -> bool {
+        self.free_pages < PAGES / 4 && !self.regions.is_empty()
     }
 
     /// Gives memory of empty pages back, at most one region's; true if there is more to give.
@@ -255,6 +264,7 @@ impl Slab {
         self.dirty_pages -= region.dirty.count_ones() as usize;
         if region.free == ALL {
             self.regions[id] = None;
+            self.free_pages -= PAGES;
         } else {
             for nth in (0..PAGES).filter(|nth| region.dirty >> nth & 1 == 1) {
                 // SAFETY: a dirty page is a free one: nothing refers to it.
@@ -268,7 +278,7 @@ impl Slab {
 
 #[cfg(test)]
 mod tests {
-    use super::{CLASSES, MAX_BLOCK, Slab, class_of, rounded};
+    use super::{CLASSES, MAX_BLOCK, Slab, Supply, class_of, rounded};
 
     #[test]
     fn classes_are_dense_and_agree_with_rounding() {
@@ -286,12 +296,12 @@ mod tests {
 
     #[test]
     fn blocks_do_not_overlap_and_pages_come_back() {
-        let mut slab = Slab::new();
+        let (mut slab, mut supply) = (Slab::new(), Supply::default());
         let rounds = if cfg!(miri) { 300 } else { 20_000 };
         let mut live = Vec::new();
         for nth in 0..rounds {
             let bytes = 1 + nth * 7 % MAX_BLOCK;
-            let block = slab.alloc(bytes);
+            let block = slab.alloc(bytes, &mut supply);
             // SAFETY: the block has room for `bytes`.
             unsafe { block.write_bytes(nth as u8, bytes) };
             live.push((block, bytes, nth as u8));
