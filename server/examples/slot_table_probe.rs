@@ -197,7 +197,7 @@ fn spread(keys: u64) {
     let start = now();
     keyspace.clear(0);
     println!("clear         {:.3} ms", start.elapsed().as_secs_f64() * 1e3);
-    sliced("reap", || keyspace.reap(1000));
+    sliced("reap", || keyspace.reap(1 << 18));
     println!("              {:.1} MB stay resident", resident().saturating_sub(before) as f64 / 1e6);
 }
 
@@ -303,7 +303,7 @@ fn storm(keys: u64) {
         step.more
     });
     assert_eq!(expired, keys);
-    sliced("give back", || keyspace.reap(1000));
+    sliced("give back", || keyspace.reap(1 << 18));
     println!("              {:.1} MB stay resident", resident().saturating_sub(before) as f64 / 1e6);
 }
 

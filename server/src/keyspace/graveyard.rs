@@ -2,12 +2,13 @@
 
 use std::collections::VecDeque;
 
+use crate::limits::REAP_SLICE;
 use crate::structures::{Heap, OwnedEntry, Remains, SlotTable};
 
 /// Entries with more memory than this are not freed at once.
 pub(super) const BIG: usize = 64 << 10;
-/// Entries' worth of work that giving one slice of a big value back is taken for (a madvise over 1 MiB).
-const SLICE_WORK: usize = 500;
+/// Bytes that freeing a small entry counts for: it costs a cache miss, as much as giving some hundred bytes back.
+const ENTRY_COST: usize = 256;
 
 enum Grave {
     Table(Box<SlotTable>),
@@ -36,14 +37,14 @@ impl Graveyard {
         }
     }
 
-    /// Frees about `budget` entries' worth; true if there is more.
+    /// Frees about `budget` bytes; true if there is more.
     pub(super) fn reap(&mut self, budget: usize, heap: &mut Heap) -> bool {
         let mut left = budget;
         while left > 0 {
             match self.graves.pop_front() {
                 None => break,
                 Some(Grave::Big(mut remains)) => {
-                    left = left.saturating_sub(SLICE_WORK);
+                    left = left.saturating_sub(REAP_SLICE);
                     if remains.step() {
                         remains.finish(heap);
                     } else {
@@ -53,7 +54,7 @@ impl Graveyard {
                 Some(Grave::Table(mut table)) => {
                     let graves = &mut self.graves;
                     let mut taken = 0;
-                    let empty = table.drain(left, heap, &mut |entry, heap| {
+                    let empty = table.drain(left.div_ceil(ENTRY_COST), heap, &mut |entry, heap| {
                         taken += 1;
                         if is_big(&entry) {
                             graves.push_back(Grave::Big(Remains::new(entry)));
@@ -61,7 +62,7 @@ impl Graveyard {
                             entry.free(heap);
                         }
                     });
-                    left = left.saturating_sub(taken);
+                    left = left.saturating_sub(taken * ENTRY_COST);
                     if !empty {
                         self.graves.push_front(Grave::Table(table));
                     }
@@ -74,5 +75,5 @@ impl Graveyard {
 
 #[inline]
 pub(super) fn is_big(entry: &OwnedEntry) -> bool {
-    entry.view().memory() > BIG
+    !entry.view().is_small() && entry.view().memory() > BIG
 }

@@ -372,6 +372,15 @@ impl<'a> EntryRef<'a> {
         EntryRef { block, owner: PhantomData }
     }
 
+    /// A handle for changing the header in place.
+    ///
+    /// # Safety
+    /// The caller may write to the entry, and neither frees the handle nor changes the entry's size through it.
+    #[inline]
+    pub(super) unsafe fn as_owned(&self) -> OwnedEntry {
+        OwnedEntry { block: self.block }
+    }
+
     #[inline]
     fn header(&self) -> Header {
         // SAFETY: an entry begins with its header, and blocks are aligned to 8.
@@ -456,6 +465,12 @@ impl<'a> EntryRef<'a> {
         let header = self.header();
         let (at, length) = self.key_span(header);
         at + length + if header.flags() & (INT | OBJECT) == 0 { header.inline() } else { WORD }
+    }
+
+    /// Whether the value and a key of up to 255 bytes are all there is: a few kilobytes at most.
+    #[inline]
+    pub fn is_small(&self) -> bool {
+        self.header().flags() & (OBJECT | LONG_KEY) == 0
     }
 
     /// Bytes allocated for the entry and its value.

@@ -149,6 +149,21 @@ impl Segment {
         }
     }
 
+    /// As `find`, and sets the entry's access bits to what `mark` makes of them.
+    #[inline]
+    pub(super) fn find_marked(
+        &mut self,
+        hash: u64,
+        key: &[u8],
+        mark: impl FnOnce(u32) -> u32,
+    ) -> Option<EntryRef<'_>> {
+        let (_, entry) = self.find(hash, key)?;
+        let bits = mark(entry.access());
+        // SAFETY: the entry is this segment's, which is borrowed for writing; bits of the header change, nothing moves.
+        unsafe { entry.as_owned() }.set_access(bits);
+        Some(entry)
+    }
+
     /// Whether the entry in an occupied lane has an expiry, without touching it.
     #[inline]
     pub(super) fn is_volatile(&self, at: Lane) -> bool {

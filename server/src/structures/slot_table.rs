@@ -53,6 +53,14 @@ impl Slot {
         }
     }
 
+    #[inline]
+    fn segment_mut(&mut self, hash: u64) -> &mut Segment {
+        match self {
+            Slot::One(segment) => segment,
+            Slot::Many(directory) => directory.segment_mut(directory.id_of(hash)),
+        }
+    }
+
     pub(super) fn segment_at(&self, id: u32) -> &Segment {
         match self {
             Slot::One(segment) => segment,
@@ -92,18 +100,37 @@ pub struct Place {
 }
 
 /// The entries of a range of slots, numbered from 0. Must be emptied (`drain`) before it is dropped.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct SlotTable {
     pub(super) slots: Vec<Slot>,
     pub(super) lens: Vec<u32>,
     pub(super) dues: Vec<Due>,
     pub(super) firsts: Vec<i64>,
+    /// No group is due before this (Unix ms).
+    pub(super) first: i64,
     /// The group at which the next sweep begins.
     pub(super) sweep_from: usize,
     len: usize,
     volatile: usize,
     /// Sum of all times of expiry (ms).
     expiries: i128,
+}
+
+impl Default for SlotTable {
+    /// A table without slots: a database that was never written.
+    fn default() -> Self {
+        SlotTable {
+            slots: Vec::new(),
+            lens: Vec::new(),
+            dues: Vec::new(),
+            firsts: Vec::new(),
+            first: i64::MAX,
+            sweep_from: 0,
+            len: 0,
+            volatile: 0,
+            expiries: 0,
+        }
+    }
 }
 
 impl SlotTable {
@@ -176,6 +203,17 @@ impl SlotTable {
     #[inline]
     pub fn find(&self, local: usize, key: &Key) -> Option<EntryRef<'_>> {
         self.slots.get(local)?.segment(key.hash).find(key.hash, key.bytes).map(|(_, entry)| entry)
+    }
+
+    /// As `find`, and sets the entry's access bits to what `mark` makes of them.
+    #[inline]
+    pub fn find_marked(
+        &mut self,
+        local: usize,
+        key: &Key,
+        mark: impl FnOnce(u32) -> u32,
+    ) -> Option<EntryRef<'_>> {
+        self.slots.get_mut(local)?.segment_mut(key.hash).find_marked(key.hash, key.bytes, mark)
     }
 
     #[inline]
@@ -254,6 +292,7 @@ impl SlotTable {
         };
         let first = &mut self.firsts[local / GROUP];
         *first = due.min(*first);
+        self.first = due.min(self.first);
     }
 
     /// Makes the arrays that expiry needs; before the first entry that expires is noted.
@@ -415,6 +454,7 @@ impl SlotTable {
         }
         for (nth, dues) in self.dues.chunks(GROUP).enumerate() {
             assert!(dues.iter().all(|due| due.at >= self.firsts[nth]), "a group is due with its first slot");
+            assert!(self.firsts[nth] >= self.first, "a table is due with its first group");
         }
     }
 }

@@ -102,7 +102,7 @@ impl SlotTable {
 
     /// When a sweep has something to do at the earliest (Unix ms).
     pub fn first_due(&self) -> Option<i64> {
-        self.firsts.iter().copied().min().filter(|&at| at < i64::MAX)
+        (self.first < i64::MAX).then_some(self.first)
     }
 
     /// Takes out entries that expire at or before `now`, with their hashes, until about `budget` were examined. A
@@ -116,6 +116,9 @@ impl SlotTable {
         take: &mut dyn FnMut(OwnedEntry, u64, &mut Heap),
     ) -> Sweep {
         let mut sweep = Sweep::default();
+        if self.first > now {
+            return sweep;
+        }
         for step in 0..self.firsts.len() {
             let group = (self.sweep_from + step) % self.firsts.len();
             if self.firsts[group] > now {
@@ -134,6 +137,7 @@ impl SlotTable {
             }
             self.firsts[group] = self.dues[slots].iter().map(|due| due.at).min().unwrap_or(i64::MAX);
         }
+        self.first = self.firsts.iter().copied().min().unwrap_or(i64::MAX);
         sweep
     }
 
