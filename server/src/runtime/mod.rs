@@ -16,13 +16,13 @@ mod mesh;
 mod net;
 #[cfg(test)]
 mod net_tests;
+mod pace;
 pub mod placement;
 pub mod preflight;
 pub mod process;
 mod ring;
 pub mod signals;
 mod sockets;
-mod spin;
 
 pub use bell::Bell;
 pub use fault::Fault;

@@ -5,17 +5,17 @@
 //! hands; both must have come back before its number is free again ([`Event::Released`]).
 //!
 //! Waiting happens here for sockets and mail alike, in this order, each step only if the one before
-//! brought nothing: submit and look; spin on memory (see `spin.rs`); announce the sleep, look at the
-//! mail once more, sleep in the ring. Other cores end the sleep with a message into this ring, threads
+//! brought nothing: submit, perhaps wait briefly for company, and look; perhaps spin on memory; announce
+//! the sleep, look at the mail once more, sleep in the ring. `pace.rs` decides both perhapses. Other cores end the sleep with a message into this ring, threads
 //! without a ring through an eventfd that this ring reads (see `bell.rs`).
 
 use super::{
     Bell, Fault, Listener,
     buffers::{self, Buffers},
     clock,
+    pace::{Gather, Pace},
     ring::Ring,
     sockets::{GENERATION_MASK, Sockets},
-    spin::Spin,
 };
 use io_uring::{cqueue, opcode, squeue::Flags, types};
 use std::{
@@ -29,8 +29,10 @@ pub use super::sockets::ConnId;
 /// How to build a [`Net`].
 #[derive(Clone, Debug)]
 pub struct NetOptions {
-    /// Longest spin before a sleep in microseconds; 0 = never spin.
+    /// Longest spin before a sleep in microseconds; 0 = never. See `pace.rs` for when it spins.
     pub spin_us: u64,
+    /// Longest wait for company of a request in microseconds; 0 = never. See `pace.rs` for when.
+    pub gather_us: u64,
     /// Submission entries of the ring, a power of two; completions have four times the room.
     pub entries: u32,
     /// Receive buffers that all connections share, a power of two.
@@ -41,7 +43,7 @@ pub struct NetOptions {
 
 impl Default for NetOptions {
     fn default() -> Self {
-        NetOptions { spin_us: 0, entries: 1024, buffers: 128, buffer_size: 16 * 1024 }
+        NetOptions { spin_us: 0, gather_us: 50, entries: 1024, buffers: 128, buffer_size: 16 * 1024 }
     }
 }
 
@@ -103,6 +105,8 @@ pub struct Stats {
     pub enters: u64,
     /// Those of them that slept.
     pub sleeps: u64,
+    /// Those of them that waited for company.
+    pub gathers: u64,
     /// Spins begun, and those that ended with work.
     pub spins: u64,
     pub spin_hits: u64,
@@ -203,8 +207,8 @@ pub struct Net {
     lent: Option<u16>,
     /// Completions that this turn still hands out.
     due: usize,
-    spin: Spin,
-    /// The spin window in which mail was last counted.
+    pace: Pace,
+    /// The pace's window in which mail was last counted.
     mail_mark: u32,
     stats: Stats,
 }
@@ -228,7 +232,7 @@ impl Net {
             released: Vec::new(),
             lent: None,
             due: 0,
-            spin: Spin::new(options.spin_us),
+            pace: Pace::new(options.spin_us, options.gather_us),
             mail_mark: 0,
             stats: Stats::default(),
         };
@@ -260,15 +264,33 @@ impl Net {
     /// The first half of a turn: submits and waits. [`Net::next_event`] then hands out what came.
     pub fn gather(&mut self, wait: Wait, inbox: &impl Inbox) {
         self.take_back();
-        if self.ring.has_submissions() || self.ring.has_deferred() {
+        if self.ring.has_submissions() {
+            self.submit(wait, inbox);
+        } else if self.ring.has_deferred() {
             self.ring.submit();
         }
         self.due = self.ring.ready();
         if inbox.has_mail() {
-            self.spin.count(&mut self.mail_mark);
+            self.pace.count(&mut self.mail_mark);
         } else if self.due == 0 && self.released.is_empty() && wait != Wait::Poll {
             self.wait(wait, inbox);
             self.due = self.ring.ready();
+        }
+    }
+
+    /// Submits, and waits for company if that pays. The sleep is not announced: it is shorter than waking
+    /// us would be worth, so mail waits as well.
+    fn submit(&mut self, wait: Wait, inbox: &impl Inbox) {
+        let gather = match wait {
+            Wait::Poll => None,
+            Wait::AtMost(_) | Wait::Forever => self.pace.gather(clock::monotonic_us()),
+        };
+        match gather {
+            Some(Gather { more, for_us }) if !inbox.has_mail() => {
+                self.stats.gathers += 1;
+                self.ring.submit_and_gather(more, Duration::from_micros(for_us));
+            }
+            _ => self.ring.submit(),
         }
     }
 
@@ -293,7 +315,7 @@ impl Net {
     /// Whether work came while spinning.
     fn spin(&mut self, inbox: &impl Inbox) -> bool {
         let start = clock::monotonic_us();
-        let budget = self.spin.budget_us(start);
+        let budget = self.pace.spin_us(start);
         if budget == 0 {
             return false;
         }
@@ -305,19 +327,19 @@ impl Net {
                     // Deferred work may turn out to be nothing for us (a stale cancellation).
                     if self.ring.ready() > 0 {
                         self.stats.spin_hits += 1;
-                        self.spin.hit();
+                        self.pace.hit();
                         return true;
                     }
                 }
                 if inbox.has_mail() {
                     self.stats.spin_hits += 1;
-                    self.spin.hit();
+                    self.pace.hit();
                     return true;
                 }
                 std::hint::spin_loop();
             }
             if clock::monotonic_us() - start >= budget {
-                self.spin.miss();
+                self.pace.miss();
                 return false;
             }
         }
@@ -500,7 +522,7 @@ impl Net {
         socket.ended |= done.result == 0 || failure.is_some();
         let (closing, idle) = (socket.closing, !socket.receiving && socket.wants_input());
         if let (true, false, Some(buffer)) = (done.result > 0, closing, done.buffer) {
-            self.spin.count(&mut socket.mark);
+            self.pace.count(&mut socket.mark);
             if idle {
                 self.receive(conn);
             }

@@ -142,6 +142,18 @@ impl Ring {
         }
     }
 
+    /// Submits what is queued, then waits until each of that and `more` besides have completed, or
+    /// `timeout` has passed.
+    pub(super) fn submit_and_gather(&mut self, more: u32, timeout: Duration) {
+        if !self.backlog.is_empty() {
+            return self.submit();
+        }
+        self.submission.sync();
+        let timeout = Timespec::from(timeout);
+        let want = self.submission.len() as u32 + more;
+        self.enter(want, self.sleep_flags, &SubmitArgs::new().timespec(&timeout));
+    }
+
     /// Waits for at least one completion, at most `timeout` if given. Nothing may be left to submit.
     pub(super) fn sleep(&mut self, timeout: Option<Duration>) {
         let timeout = timeout.map(Timespec::from);

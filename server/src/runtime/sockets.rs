@@ -15,7 +15,7 @@ pub(super) struct Socket {
     pub fd: OwnedFd,
     /// Tells completions of this connection from those of earlier ones with the same number.
     pub generation: u32,
-    /// The spin window in which it was last counted.
+    /// The pace's window in which it was last counted.
     pub mark: u32,
     /// A receive is in the kernel's hands.
     pub receiving: bool,
