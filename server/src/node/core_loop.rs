@@ -10,7 +10,6 @@ use super::shared::Shared;
 use super::start::Watchdog;
 use crate::config::LogLevel;
 use crate::limits;
-use crate::runtime::placement::Pass;
 use crate::runtime::signals::Waker;
 use crate::runtime::{ConnId, Event, Fault, Listener, Net, NetOptions, Port, Wait, clock, process};
 use crate::session::{Machine, Upkeep};
@@ -67,10 +66,11 @@ struct CoreLoop {
     drained: bool,
 }
 
-/// Runs a core until the process stops.
+/// Runs a core until the process stops. It never yields to glommio's reactor: a shard has no glommio
+/// I/O, timers or tasks of its own, so its executor has nothing else to run and the loop may sleep in
+/// the network's ring (files are the log core's business).
 pub async fn run(parts: Parts) -> Result<(), Fault> {
     let mut core = CoreLoop::new(parts)?;
-    let mut pass = Pass::new().await;
     let mut wait = Wait::Poll;
     loop {
         core.net.gather(wait, &core.port);
@@ -86,7 +86,6 @@ pub async fn run(parts: Parts) -> Result<(), Fault> {
             return Ok(());
         }
         wait = core.wait(upkeep);
-        pass.if_due(clock::monotonic_us(), wait != Wait::Poll && core.machine.sessions() == 0).await;
     }
 }
 
@@ -161,6 +160,9 @@ impl CoreLoop {
     }
 
     fn adopt(&mut self, arrival: Arrival) {
+        // What is still to be done to sessions that went this turn names them by key, and the new session
+        // may get the key of one of them.
+        self.act_on_connections();
         let key = self.machine.connect(arrival.peer);
         let conn = self.conns.insert(key) as ConnId;
         if key >= self.conn_of.len() {
@@ -234,6 +236,18 @@ impl CoreLoop {
 
     /// Gives the network and the other cores what this turn made.
     fn act(&mut self) {
+        self.act_on_connections();
+        let own = self.machine.core.index;
+        for to in (0..self.port.cores()).filter(|&to| to != own) {
+            let messages = self.machine.post.take(to);
+            if !messages.is_empty() {
+                self.port.send(to, Mail::Messages(messages));
+            }
+        }
+        self.port.flush(&mut self.net);
+    }
+
+    fn act_on_connections(&mut self) {
         for key in std::mem::take(&mut self.machine.actions.flush) {
             if let Some(buffer) = self.machine.take_output(key) {
                 self.net.send(self.conn_of[key], buffer);
@@ -249,14 +263,6 @@ impl CoreLoop {
             self.net.close(self.conn_of[key]);
             self.shared.left();
         }
-        let own = self.machine.core.index;
-        for to in (0..self.port.cores()).filter(|&to| to != own) {
-            let messages = self.machine.post.take(to);
-            if !messages.is_empty() {
-                self.port.send(to, Mail::Messages(messages));
-            }
-        }
-        self.port.flush(&mut self.net);
     }
 
     /// While stopping: takes leave of idle clients, and ends when all cores have none left.
