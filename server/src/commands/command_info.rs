@@ -129,7 +129,7 @@ fn info(core: &mut Core, client: usize, args: &mut Args, reply: &mut Reply) -> R
         args.take()?;
         match by_full_name(name) {
             Some(row) => describe(row, reply),
-            None => reply.null_array(),
+            None => reply.null(),
         }
     }
     Ok(())
@@ -301,7 +301,7 @@ mod tests {
         let get = "*1|*10|$10|config|get|:-3|*4|+admin|+noscript|+loading|+stale|:0|:0|:0|*3|+@admin|+@slow|\
                    +@dangerous|*0|*0|*0|";
         assert_eq!(shell.run("COMMAND INFO config|get"), get);
-        assert_eq!(shell.run("COMMAND INFO nosuch"), "*1|*-1|");
+        assert_eq!(shell.run("COMMAND INFO nosuch"), "*1|$-1|");
         assert!(shell.run("HELLO 3").starts_with('%'));
         assert_eq!(
             shell.run("COMMAND INFO PING"),

@@ -3,7 +3,7 @@
 use super::string::reply_string;
 use super::{Args, Categories, Command, Ctx, Flags, Group, KeyFlags, KeySpec, Run};
 use crate::keyspace::{Encode, Key};
-use crate::resp::{Refusal, parse_i64};
+use crate::resp::{Argv, Refusal, parse_i64};
 
 const BASE: Command = Command {
     flags: Flags::WRITE.union(Flags::DENYOOM),
@@ -23,6 +23,7 @@ const SET: Command = Command {
         KeyFlags::RW.union(KeyFlags::ACCESS).union(KeyFlags::UPDATE).union(KeyFlags::VARIABLE_FLAGS),
     )
     .with_notes("RW and ACCESS due to the optional `GET` argument")],
+    key_flags: Some(set_key_flags),
     run: Run::OneShard(set),
     summary: "Stores a string, whatever the key held before.",
     syntax: "key value [NX | XX] [GET] [EX seconds | PX milliseconds | EXAT unix-time-seconds | \
@@ -65,6 +66,16 @@ const GETEX: Command = Command {
     syntax: "key [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | PERSIST]",
     ..BASE
 };
+
+/// SET reads what it overwrites only if it is asked to.
+fn set_key_flags(argv: Argv) -> KeyFlags {
+    let update = if argv.iter().skip(3).any(|option| option.eq_ignore_ascii_case(b"get")) {
+        KeyFlags::RW.union(KeyFlags::ACCESS)
+    } else {
+        KeyFlags::OW
+    };
+    update.union(KeyFlags::UPDATE)
+}
 
 /// How a time of expiry is given.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -316,11 +316,11 @@ impl Program {
         let queued = &self.commands[self.at];
         let argv = queued.argv.borrow();
         let step = row.keys[0].step;
+        let name = || ((0..row.words()).map(|word| argv.get(word)).collect(), Vec::new());
         let mut parts: Vec<Option<(OwnedArgv, Vec<usize>)>> = (0..env.ring.shards()).map(|_| None).collect();
         for (ordinal, key) in row.key_refs(argv).enumerate() {
             let home = env.ring.home(env.hasher.key(argv.get(key.index)).slot);
-            let (part, ordinals) =
-                parts[home].get_or_insert_with(|| (std::iter::once(argv.get(0)).collect(), Vec::new()));
+            let (part, ordinals) = parts[home].get_or_insert_with(name);
             (key.index..key.index + step).for_each(|index| part.push(argv.get(index)));
             ordinals.push(ordinal);
         }
