@@ -4,6 +4,7 @@
 //! Touches the library's public interface only.
 
 use std::hint::black_box;
+use std::sync::mpsc::{Sender, channel};
 use std::time::Instant;
 
 use torc_server::keyspace::{Ahead, Encode, Key, KeyHasher, Keyspace};
@@ -115,6 +116,23 @@ fn each(start: u64, count: u64) -> f64 {
     (ran() - start) as f64 / count as f64
 }
 
+/// A thread that faults in what the keyspace will need.
+struct Helper(Sender<Ahead>);
+
+impl Helper {
+    fn start() -> Self {
+        let (sender, regions) = channel::<Ahead>();
+        let (awake, started) = channel();
+        std::thread::spawn(move || {
+            awake.send(()).expect("its maker waits");
+            regions.into_iter().for_each(Ahead::fault_in);
+        });
+        // What a thread costs is not to be counted as what keys cost.
+        started.recv().expect("it starts");
+        Helper(sender)
+    }
+}
+
 fn keyspace() -> Keyspace {
     Keyspace::new(16, 0..16384, KeyHasher::new(0x5eed))
 }
@@ -128,17 +146,20 @@ struct Insertions {
 }
 
 /// Inserts and times each; slow ones during which another process had the core are told apart.
-fn insert(keyspace: &mut Keyspace, names: impl Iterator<Item = [u8; 16]>, expire: Option<i64>) -> Insertions {
+fn insert(
+    keyspace: &mut Keyspace,
+    helper: &Helper,
+    names: impl Iterator<Item = [u8; 16]>,
+    expire: Option<i64>,
+) -> Insertions {
     let mut timing = Insertions::default();
     let (start, mut count) = (ran(), 0);
     let mut switches = preemptions();
     let hasher = keyspace.hasher().clone();
-    let (sender, regions) = std::sync::mpsc::channel::<Ahead>();
-    let helper = std::thread::spawn(move || regions.into_iter().for_each(Ahead::fault_in));
     let mut last = now();
     for name in names {
         if let Some(ahead) = keyspace.ahead() {
-            sender.send(ahead).expect("the helper waits for the last sender");
+            helper.0.send(ahead).expect("the helper waits for the last sender");
         }
         let key = hasher.key(&name);
         keyspace.put_str(0, &key, &VALUE, Encode::Auto, expire);
@@ -161,8 +182,6 @@ fn insert(keyspace: &mut Keyspace, names: impl Iterator<Item = [u8; 16]>, expire
         }
     }
     timing.each = each(start, count);
-    drop(sender);
-    helper.join().expect("faulting in does not fail");
     timing
 }
 
@@ -187,9 +206,10 @@ fn report_memory(keyspace: &Keyspace, before: usize, keys: u64) {
 }
 
 fn spread(keys: u64) {
+    let helper = Helper::start();
     let before = resident();
     let mut keyspace = keyspace();
-    let timing = insert(&mut keyspace, (0..keys).map(name), None);
+    let timing = insert(&mut keyspace, &helper, (0..keys).map(name), None);
     report_insertions(&timing);
     report_memory(&keyspace, before, keys);
     lookups(&keyspace, keys, name);
@@ -279,9 +299,10 @@ fn scan(keyspace: &Keyspace, keys: u64) {
 }
 
 fn one_slot(keys: u64) {
+    let helper = Helper::start();
     let before = resident();
     let mut keyspace = keyspace();
-    let timing = insert(&mut keyspace, (0..keys).map(tagged), None);
+    let timing = insert(&mut keyspace, &helper, (0..keys).map(tagged), None);
     report_insertions(&timing);
     report_memory(&keyspace, before, keys);
     lookups(&keyspace, keys, tagged);
@@ -289,9 +310,10 @@ fn one_slot(keys: u64) {
 
 /// All keys expire in the same millisecond.
 fn storm(keys: u64) {
+    let helper = Helper::start();
     let before = resident();
     let mut keyspace = keyspace();
-    let timing = insert(&mut keyspace, (0..keys).map(name), Some(1000));
+    let timing = insert(&mut keyspace, &helper, (0..keys).map(name), Some(1000));
     report_insertions(&timing);
     report_memory(&keyspace, before, keys);
     let mut expired = 0;
@@ -309,10 +331,11 @@ fn storm(keys: u64) {
 
 /// SET over existing keys: the same size, then other sizes.
 fn overwrite(keys: u64) {
+    let helper = Helper::start();
     let before = resident();
     let mut keyspace = keyspace();
-    insert(&mut keyspace, (0..keys).map(name), None);
-    let timing = insert(&mut keyspace, (0..keys).map(|nth| name(mixed(nth) % keys)), None);
+    insert(&mut keyspace, &helper, (0..keys).map(name), None);
+    let timing = insert(&mut keyspace, &helper, (0..keys).map(|nth| name(mixed(nth) % keys)), None);
     report_insertions(&timing);
     let hasher = keyspace.hasher().clone();
     let start = ran();
@@ -331,12 +354,13 @@ fn overwrite(keys: u64) {
 
 /// Memory per key all along the way: resizes must not leave holes.
 fn growth(keys: u64) {
+    let helper = Helper::start();
     let before = resident();
     let mut keyspace = keyspace();
     let mut from = 0;
     let mut to = 100_000;
     while from < keys {
-        insert(&mut keyspace, (from..to).map(name), None);
+        insert(&mut keyspace, &helper, (from..to).map(name), None);
         print!("{to:>9} keys  ");
         report_memory(&keyspace, before, to);
         (from, to) = (to, (to + to / 6).min(keys));

@@ -8,7 +8,7 @@
 //! 3       3      access bits (LRU or LFU)
 //! 6       2      inline value length
 //! 8       [8]    if EXPIRES: Unix ms
-//!         [4]    if LONG_KEY: key length
+//!         [8]    if LONG_KEY: key length
 //!         n      key
 //!         v      the value's bytes; if INT: an i64; if OBJECT: a pointer to a boxed Object
 //! ```
@@ -146,7 +146,7 @@ impl Header {
     #[inline]
     fn prefix(self) -> usize {
         let flags = self.flags();
-        HEADER + ((flags & EXPIRES) as usize) * 8 + ((flags & LONG_KEY) as usize) * 2
+        HEADER + ((flags & EXPIRES) as usize) * 8 + ((flags & LONG_KEY) as usize) * 4
     }
 }
 
@@ -340,8 +340,7 @@ unsafe fn write(block: NonNull<u8>, draft: Draft<'_>) {
         }
         let key = block.add(header.prefix());
         if header.flags() & LONG_KEY != 0 {
-            let length = u32::try_from(draft.key.len()).expect("keys are at most 512 MB");
-            key.sub(4).cast::<u32>().write(length);
+            key.sub(8).cast::<u64>().write(draft.key.len() as u64);
         }
         key.copy_from_nonoverlapping(NonNull::from(draft.key).cast(), draft.key.len());
         let value = key.add(draft.key.len());
@@ -395,7 +394,7 @@ impl<'a> EntryRef<'a> {
             return (prefix, header.short_key());
         }
         // SAFETY: LONG_KEY entries hold the length before the key.
-        (prefix, unsafe { self.block.add(prefix - 4).cast::<u32>().read() as usize })
+        (prefix, unsafe { self.block.add(prefix - 8).cast::<u64>().read() as usize })
     }
 
     #[inline]

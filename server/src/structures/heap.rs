@@ -34,8 +34,8 @@ impl Heap {
 
     /// Gives memory that nothing uses back to the kernel, a bounded piece of it; true if there is more.
     pub fn trim(&mut self) -> bool {
-        let blocks = self.slab.trim();
-        self.lines.trim() || blocks
+        let blocks = self.slab.trim(&mut self.supply);
+        self.lines.trim(&mut self.supply) || blocks
     }
 
     /// The region that growth needs next, once little room is left; the caller has another thread fault it in.

@@ -236,13 +236,14 @@ impl Lines {
         }
     }
 
-    /// True once a sixteenth of a region is left: growth for another ten thousand keys.
+    /// True once a sixteenth of a region is left, growth for another ten thousand keys, and there are so many regions
+    /// that a spare one does not show.
     pub(super) fn is_low(&self) -> bool {
-        self.free < LINES / 16 && !self.regions.is_empty()
+        self.free < LINES / 16 && self.regions.len() >= 8
     }
 
     /// Gives the memory of one long free run back; true if there is more to give.
-    pub(super) fn trim(&mut self) -> bool {
+    pub(super) fn trim(&mut self, supply: &mut Supply) -> bool {
         // One region's worth stays, so that a load that breathes does not fault it in again and again.
         if self.idle <= LINES {
             return false;
@@ -258,7 +259,8 @@ impl Lines {
                     if lines == MAX_RUN {
                         let number = (*header_of(run.cast())).number;
                         self.take_out(run);
-                        self.regions[number] = None;
+                        let region = self.regions[number].take().expect("a run lies in a live region");
+                        supply.give_back(region);
                         return self.idle > LINES;
                     }
                     if !discarded && lines >= DISCARD_FROM {
@@ -333,7 +335,7 @@ mod tests {
             // SAFETY: as above.
             unsafe { lines.free(run, length) };
         }
-        while lines.trim() {}
+        while lines.trim(&mut supply) {}
         for region in lines.regions.iter().flatten() {
             // SAFETY: every run came back, so each region is one free run again.
             unsafe {

@@ -247,13 +247,14 @@ impl Slab {
         self.open = self.open.min(id);
     }
 
-    /// True once a quarter of a region is left: room for another eight thousand small entries.
+    /// True once a quarter of a region is left, room for another eight thousand small entries, and there are so many
+    /// regions that a spare one does not show.
     pub(super) fn is_low(&self) -> bool {
-        self.free_pages < PAGES / 4 && !self.regions.is_empty()
+        self.free_pages < PAGES / 4 && self.regions.len() >= 32
     }
 
     /// Gives memory of empty pages back, at most one region's; true if there is more to give.
-    pub(super) fn trim(&mut self) -> bool {
+    pub(super) fn trim(&mut self, supply: &mut Supply) -> bool {
         if self.dirty_pages <= SPARE_PAGES {
             return false;
         }
@@ -263,8 +264,10 @@ impl Slab {
         let region = self.regions[id].as_mut().expect("just found");
         self.dirty_pages -= region.dirty.count_ones() as usize;
         if region.free == ALL {
-            self.regions[id] = None;
+            let empty = self.regions[id].take().expect("just found");
             self.free_pages -= PAGES;
+            // SAFETY: none of its pages belongs to a class.
+            unsafe { supply.give_back(empty.region) };
         } else {
             for nth in (0..PAGES).filter(|nth| region.dirty >> nth & 1 == 1) {
                 // SAFETY: a dirty page is a free one: nothing refers to it.
@@ -321,7 +324,7 @@ mod tests {
                 slab.free(block, bytes);
             }
         }
-        while slab.trim() {}
+        while slab.trim(&mut supply) {}
         assert!(slab.roomy.iter().all(|page| page.is_null()));
         assert!(slab.dirty_pages <= super::SPARE_PAGES);
     }
