@@ -170,14 +170,14 @@ pub fn kill(core: &mut Core, ctx: &mut Ctx, args: &mut Args) -> Result<(), Refus
     let filter = Filter::parse(args)?;
     let mut killed = 0;
     for (key, client) in &mut core.clients {
-        if client.is(ClientFlags::KILLED) || !filter.matches(client, core.caller, core.now) {
+        let gone = client.is(ClientFlags::KILLED) || core.doomed.contains(&key);
+        if gone || !filter.matches(client, core.caller, core.now) {
             continue;
         }
         killed += 1;
         if client.id == core.caller {
             client.flags.insert(ClientFlags::CLOSE_AFTER_REPLY);
         } else {
-            client.flags.insert(ClientFlags::KILLED);
             core.doomed.push(key);
         }
     }

@@ -46,16 +46,26 @@ fn document(row: &Command, reply: &mut Reply) {
     let subcommands = if unlisted { &[] } else { row.subcommands };
     let arguments = arguments(row);
     reply.bulk(row.full_name.as_bytes());
-    let optional = [unlisted, !arguments.is_empty(), !subcommands.is_empty()];
+    let deprecated = row.deprecated.is_some();
+    let optional =
+        [unlisted || deprecated, deprecated, deprecated, !arguments.is_empty(), !subcommands.is_empty()];
     reply.map(4 + optional.iter().filter(|there| **there).count());
     field("summary", row.summary, reply);
     field("since", row.since, reply);
     field("group", row.group.name(), reply);
     field("complexity", row.complexity, reply);
-    if unlisted {
+    let flags: Vec<&str> = [(deprecated, "deprecated"), (unlisted, "syscmd")]
+        .into_iter()
+        .filter_map(|(set, name)| set.then_some(name))
+        .collect();
+    if !flags.is_empty() {
         reply.bulk(b"doc_flags");
-        reply.set(1);
-        reply.simple("syscmd");
+        reply.set(flags.len());
+        flags.iter().for_each(|flag| reply.simple(flag));
+    }
+    if let Some((since, instead)) = row.deprecated {
+        field("deprecated_since", since, reply);
+        field("replaced_by", instead, reply);
     }
     if !arguments.is_empty() {
         reply.bulk(b"arguments");

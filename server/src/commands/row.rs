@@ -239,6 +239,8 @@ pub struct Command {
     pub extra_categories: Categories,
     pub group: Group,
     pub since: &'static str,
+    /// The version since which the command should not be used, and what to use instead.
+    pub deprecated: Option<(&'static str, &'static str)>,
     pub summary: &'static str,
     pub complexity: &'static str,
     /// Arguments after the name(s), as documented: `key value [NX | XX] [EX seconds]`.
@@ -265,6 +267,7 @@ impl Command {
         extra_categories: Categories::empty(),
         group: Group::Generic,
         since: "1.0.0",
+        deprecated: None,
         summary: "",
         complexity: "O(1)",
         syntax: "",

@@ -73,6 +73,7 @@ const GETRANGE: Command = Command {
 const SUBSTR: Command = Command {
     name: "substr",
     full_name: "substr",
+    deprecated: Some(("2.0.0", "GETRANGE")),
     since: "1.0.0",
     summary: "Reads a part of a string (older name of GETRANGE).",
     ..GETRANGE
@@ -81,6 +82,7 @@ const SUBSTR: Command = Command {
 const GETSET: Command = Command {
     name: "getset",
     full_name: "getset",
+    deprecated: Some(("6.2.0", "SET with the GET option")),
     arity: 3,
     flags: WRITE_OOM_FAST,
     keys: &[KeySpec::at(1, RW_ACCESS_UPDATE)],
