@@ -241,7 +241,7 @@ fn select(core: &mut Core, client: usize, args: &mut Args, reply: &mut Reply) ->
     if i32::try_from(index).is_err() {
         return Err(Refusal::err("value is out of range, value must between -2147483648 and 2147483647"));
     }
-    let databases = core.settings.databases as usize;
+    let databases = core.settings.databases;
     core.clients[client].db =
         usize::try_from(index).ok().filter(|index| *index < databases).ok_or(Refusal::DbIndex)?;
     reply.ok();

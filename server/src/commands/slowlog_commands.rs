@@ -100,7 +100,7 @@ fn merge_get(parts: &[&[u8]], core: &Core, args: &mut Args, reply: &mut Reply) -
     let id = |entry: &[u8]| elements(entry).next().map_or(0, integer);
     let mut entries: Vec<(i64, &[u8])> = all_elements(parts).map(|entry| (id(entry), entry)).collect();
     entries.sort_unstable_by_key(|(id, _)| std::cmp::Reverse(*id));
-    entries.truncate(count(args)?.min(core.settings.slowlog_max_len as usize));
+    entries.truncate(count(args)?.min(core.settings.slowlog_max_len));
     reply.array(entries.len());
     entries.iter().for_each(|(_, entry)| reply.raw(entry));
     Ok(())
