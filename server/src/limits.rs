@@ -52,12 +52,11 @@ pub const WALK_SLICE: usize = 1024;
 /// Bytes of a big value given back to the allocator per slice of background freeing.
 pub const REAP_SLICE: usize = 1 << 20;
 
-/// Entries examined per slice of active expiry: about 50 µs when all of them go.
+/// Entries examined per slice of active expiry at `active-expire-effort 1`: about 50 µs when all of them go.
 pub const EXPIRE_SLICE: usize = 256;
 
-/// Sessions looked after in one sweep, and sweeps per second.
+/// Sessions looked after in one sweep; there are `hz` sweeps a second.
 pub const SESSION_SWEEP: usize = 1024;
-pub const SESSION_SWEEPS_PER_SECOND: u64 = 10;
 
 /// Largest string value, `proto-max-bulk-len`'s default, as in the reference server.
 pub const MAX_BULK: u64 = 512 * 1024 * 1024;

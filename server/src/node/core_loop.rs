@@ -9,7 +9,6 @@ use super::logging::Log;
 use super::shared::Shared;
 use super::start::Watchdog;
 use crate::config::LogLevel;
-use crate::limits;
 use crate::runtime::signals::Waker;
 use crate::runtime::{ConnId, Event, Fault, Listener, Net, NetOptions, Port, Wait, clock, process};
 use crate::session::{Machine, Upkeep};
@@ -74,8 +73,7 @@ pub async fn run(parts: Parts) -> Result<(), Fault> {
     let mut wait = Wait::Poll;
     loop {
         core.net.gather(wait, &core.port);
-        let now_us = clock::unix_us();
-        core.set_time(now_us);
+        core.machine.begin_turn(clock::unix_us(), core.shared.used_memory());
         core.take_events();
         core.take_mail();
         core.machine.finish_turn();
@@ -119,13 +117,6 @@ impl CoreLoop {
             drain_until: None,
             drained: false,
         })
-    }
-
-    fn set_time(&mut self, now_us: i64) {
-        let core = &mut self.machine.core;
-        (core.now_us, core.now) = (now_us, now_us / 1000);
-        let maxmemory = core.settings.maxmemory;
-        core.out_of_memory = maxmemory > 0 && self.shared.used_memory() > maxmemory;
     }
 
     fn take_events(&mut self) {
@@ -188,7 +179,7 @@ impl CoreLoop {
         let now = self.machine.core.now;
         let used = self.machine.shard.data.keyspace.used_memory() as u64;
         self.shared.publish(self.machine.core.index, used);
-        if now - self.swept >= 1000 / limits::SESSION_SWEEPS_PER_SECOND as i64 {
+        if now - self.swept >= self.sweep_ms() {
             self.swept = now;
             self.machine.sweep_sessions();
             self.machine.finish_turn();
@@ -223,6 +214,11 @@ impl CoreLoop {
         if let Some(watchdog) = &mut self.watchdog {
             watchdog.feed(self.machine.core.now, &self.shared);
         }
+    }
+
+    /// Milliseconds between two sweeps of the sessions.
+    fn sweep_ms(&self) -> i64 {
+        1000 / i64::from(self.machine.core.settings.hz)
     }
 
     /// Applies what a CONFIG SET changed outside the machine.
@@ -292,7 +288,7 @@ impl CoreLoop {
         if self.drain_until.is_some() {
             ms = 1;
         } else if self.machine.sessions() > 0 {
-            ms = 1000 / limits::SESSION_SWEEPS_PER_SECOND as i64;
+            ms = self.sweep_ms();
         }
         if let Some(due) = upkeep.next_expiry {
             // At least 1 ms: the next key's time is a lower bound and may already have passed.

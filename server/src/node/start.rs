@@ -6,7 +6,7 @@ use super::core_loop::{self, Mail, Parts};
 use super::logging::Log;
 use super::shared::{Drawn, Shared};
 use crate::commands::{Core, Data, NodeFacts};
-use crate::config::{Loaded, Settings};
+use crate::config::{Loaded, Settings, Supervised};
 use crate::keyspace::{KeyHasher, Keyspace, Ring};
 use crate::runtime::placement::{self, Plan};
 use crate::runtime::signals::{Signals, Wake, Waker};
@@ -61,8 +61,7 @@ pub fn serve(loaded: Loaded) -> Result<Stop, Fault> {
     let log = Log::start(&settings)?;
     loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let mut signals = Signals::install()?;
-    let cpus = settings.get("server-cpulist").unwrap_or_default();
-    let plan = Plan::new(settings.shards, (!cpus.is_empty()).then_some(cpus.as_str()))?;
+    let plan = Plan::new(settings.shards, settings.server_cpulist.cpus(), settings.log_cpulist.cpus())?;
     let granted = preflight::check(plan.shards.len(), u64::from(settings.maxclients))?;
     if let Some(warning) = granted.warning {
         tracing::warn!("{warning}");
@@ -94,11 +93,16 @@ pub fn serve(loaded: Loaded) -> Result<Stop, Fault> {
         let name = format!("torc-{}", port.core());
         cores.push(placement::spawn(&name, cpu, move || core_loop::run(spawned.parts(port)))?);
     }
-    notify(sd_notify::NotifyState::Ready);
+    let supervised = settings.supervised != Supervised::No;
+    if supervised {
+        notify(sd_notify::NotifyState::Ready);
+    }
 
     let stop = wait_for_stop(&mut signals, &log, &settings);
     tracing::info!("stopping: {stop:?}");
-    notify(sd_notify::NotifyState::Stopping);
+    if supervised {
+        notify(sd_notify::NotifyState::Stopping);
+    }
     shared.stop();
     bells.iter().for_each(|bell| bell.ring());
     for core in cores {
@@ -141,6 +145,8 @@ struct Spawned {
 impl Spawned {
     fn parts(self, port: Port<Mail>) -> Parts {
         let (index, cores) = (port.core(), port.cores());
+        let watched = index == 0 && self.settings.supervised != Supervised::No;
+        let watchdog = if watched { Watchdog::new() } else { None };
         let ring = Ring::new(cores);
         let hasher = KeyHasher::new(self.seeds.hash);
         let keyspace = Keyspace::new(self.settings.databases, ring.slots(index), hasher);
@@ -155,7 +161,7 @@ impl Spawned {
             spin_us: self.spin_us,
             log: self.log,
             waker: self.waker,
-            watchdog: if index == 0 { Watchdog::new() } else { None },
+            watchdog,
         }
     }
 }

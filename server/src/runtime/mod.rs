@@ -29,5 +29,5 @@ pub use fault::Fault;
 pub use listen::Listener;
 pub use mesh::{Mesh, Port};
 pub use net::{ACCEPT_PAUSE_MS, ConnId, Event, Inbox, Net, NetOptions, Stats, Wait};
-pub use placement::{Pass, Plan, spawn};
+pub use placement::{Plan, spawn};
 pub use signals::{Signals, Wake, Waker};

@@ -5,7 +5,7 @@ use slab::Slab;
 use super::connection::Session;
 use super::dispatch::Route;
 use crate::commands::{Client, ClientFlags, Core, Slowlog, SlowlogEntry};
-use crate::keyspace::{KeyHasher, Ring};
+use crate::keyspace::{Access, KeyHasher, Ring};
 use crate::limits;
 use crate::resp::{Commands, ParseLimits, Reply};
 use crate::shard::Shard;
@@ -80,6 +80,24 @@ impl Machine {
             serial: 0,
             swept: 0,
         }
+    }
+
+    /// A turn begins: `now_us` is Unix time, `used_memory` that of all shards as last published.
+    pub fn begin_turn(&mut self, now_us: i64, used_memory: u64) {
+        let Machine { core, shard, .. } = self;
+        (core.now_us, core.now) = (now_us, now_us / 1000);
+        core.out_of_memory = core.settings.maxmemory > 0 && used_memory > core.settings.maxmemory;
+        shard.data.max_string = core.settings.proto_max_bulk_len;
+        shard.data.access = if core.settings.maxmemory_policy.is_lfu() {
+            Access::Lfu {
+                now_ms: core.now,
+                random: shard.data.next_random(),
+                log_factor: core.settings.lfu_log_factor,
+                decay_minutes: core.settings.lfu_decay_time,
+            }
+        } else {
+            Access::Lru { now_ms: core.now }
+        };
     }
 
     pub fn sessions(&self) -> usize {
@@ -317,7 +335,7 @@ impl Machine {
             Message::Unwatch(keys) => {
                 keys.iter().for_each(|(db, key)| self.shard.data.watches.unwatch(*db, key));
             }
-            Message::Replies(batch) => self.replied(batch),
+            Message::Replies(batch) => self.replied(*batch),
             Message::Late(late) => {
                 if let Some(key) = self.session_key(late.session) {
                     self.fill(key, late.reply, &late.bytes);
@@ -330,7 +348,7 @@ impl Machine {
     }
 
     /// Replies of another shard to commands of this core's sessions.
-    fn replied(&mut self, batch: Box<Batch>) {
+    fn replied(&mut self, batch: Batch) {
         for (request, bytes) in batch.replies() {
             if let (Some(key), Some(bytes)) = (self.session_key(request.session), bytes) {
                 self.fill(key, request.reply, bytes);
@@ -373,7 +391,7 @@ impl Machine {
             addr: client.map(|client| client.addr.clone()).unwrap_or_default(),
             name: client.map(|client| client.name.clone()).unwrap_or_default(),
         };
-        let max_len = self.core.settings.slowlog_max_len as usize;
+        let max_len = self.core.settings.slowlog_max_len;
         self.core.slowlog.push(entry, max_len);
     }
 

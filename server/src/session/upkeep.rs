@@ -41,14 +41,15 @@ impl Machine {
                 outbox.push(db, argv.len(), argv.into_iter());
             }
         };
-        let step = data.keyspace.expire_step(self.core.now, limits::EXPIRE_SLICE, &mut expired);
+        let budget = limits::EXPIRE_SLICE * self.core.settings.active_expire_effort as usize;
+        let step = data.keyspace.expire_step(self.core.now, budget, &mut expired);
         data.expired += step.expired as u64;
         step.more
     }
 
-    /// Looks after one slice of the sessions: idle time-outs and clients that do not read. Call it about
-    /// `limits::SESSION_SWEEPS_PER_SECOND` times a second; each session is seen at least once a second
-    /// while there are up to `SESSION_SWEEP * SESSION_SWEEPS_PER_SECOND` of them.
+    /// Looks after one slice of the sessions: idle time-outs and clients that do not read. Call it `hz`
+    /// times a second; each session is seen at least once a second while there are up to `SESSION_SWEEP * hz`
+    /// of them.
     pub fn sweep_sessions(&mut self) {
         let capacity = self.sessions.capacity();
         let from = if self.swept >= capacity { 0 } else { self.swept };

@@ -155,7 +155,7 @@ pub struct Post {
     /// The batch being packed for each core: the last message in order, not yet closed.
     open: Vec<Option<Box<Batch>>>,
     /// Emptied batches, kept for their buffers.
-    spare: Vec<Box<Batch>>,
+    spare: Vec<Batch>,
 }
 
 /// Emptied batches worth keeping: one to and one from each peer in flight is the common case.
@@ -193,7 +193,7 @@ impl Post {
             self.close(to);
         }
         let spare = &mut self.spare;
-        let batch = self.open[to].get_or_insert_with(|| spare.pop().unwrap_or_default());
+        let batch = self.open[to].get_or_insert_with(|| Box::new(spare.pop().unwrap_or_default()));
         batch.push(session, reply, call);
     }
 
@@ -204,7 +204,7 @@ impl Post {
     }
 
     /// Takes back a batch whose replies have been handed out.
-    pub fn recycle(&mut self, mut batch: Box<Batch>) {
+    pub fn recycle(&mut self, mut batch: Batch) {
         if self.spare.len() < SPARE_BATCHES && batch.clear() {
             self.spare.push(batch);
         }

@@ -223,8 +223,8 @@ pub const RUNNING: &[Setting] = &[
         "supervised",
         Form::Choice(names::<super::super::Supervised>),
         Home::Choice(|s| &mut s.supervised),
-        "no",
-        "service manager to tell when the server is ready",
+        "auto",
+        "service manager to tell when the server is ready; auto = the one that started it",
     )
     .fixed(),
     Setting::server(
