@@ -6,6 +6,7 @@ use slab::Slab;
 
 use super::door::{Arrival, Door};
 use super::logging::Log;
+use super::pager::Pager;
 use super::shared::Shared;
 use super::start::Watchdog;
 use crate::config::LogLevel;
@@ -30,6 +31,7 @@ pub struct Parts {
     pub spin_us: u64,
     pub log: Log,
     pub waker: Waker,
+    pub pager: Pager,
     pub watchdog: Option<Watchdog>,
 }
 
@@ -56,6 +58,7 @@ struct CoreLoop {
     log: Log,
     loglevel: LogLevel,
     waker: Waker,
+    pager: Pager,
     watchdog: Option<Watchdog>,
     /// Unix ms of the last sweep and of the last look at slow figures.
     swept: i64,
@@ -89,7 +92,7 @@ pub async fn run(parts: Parts) -> Result<(), Fault> {
 
 impl CoreLoop {
     fn new(parts: Parts) -> Result<Self, Fault> {
-        let Parts { machine, port, shared, listeners, spin_us, log, waker, watchdog } = parts;
+        let Parts { machine, port, shared, listeners, spin_us, log, waker, pager, watchdog } = parts;
         let options = NetOptions { spin_us, ..NetOptions::default() };
         let mut net = Net::new(options, port.bell())?;
         let mut unix = Vec::new();
@@ -111,6 +114,7 @@ impl CoreLoop {
             log,
             loglevel,
             waker,
+            pager,
             watchdog,
             swept: 0,
             refreshed: 0,
@@ -177,6 +181,9 @@ impl CoreLoop {
     /// Work that is due a few times a second.
     fn periodic(&mut self) {
         let now = self.machine.core.now;
+        if let Some(ahead) = self.machine.shard.data.keyspace.ahead() {
+            self.pager.ask(ahead);
+        }
         let used = self.machine.shard.data.keyspace.used_memory() as u64;
         self.shared.publish(self.machine.core.index, used);
         if now - self.swept >= self.sweep_ms() {

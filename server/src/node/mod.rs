@@ -3,6 +3,7 @@
 mod core_loop;
 mod door;
 mod logging;
+mod pager;
 mod shared;
 mod start;
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::core_loop::{self, Mail, Parts};
 use super::logging::Log;
+use super::pager::Pager;
 use super::shared::{Drawn, Shared};
 use crate::commands::{Core, Data, NodeFacts};
 use crate::config::{Loaded, Settings, Supervised};
@@ -77,6 +78,7 @@ pub fn serve(loaded: Loaded) -> Result<Stop, Fault> {
     let ports = Mesh::<Mail>::new(plan.shards.len())?;
     let bells: Vec<_> = ports.iter().map(|port| port.bell()).collect();
     let seeds = Seeds { hash: clock::seed(), random: clock::seed() };
+    let pager = Pager::start()?;
     let mut listeners = Some(listeners);
     let mut cores = Vec::new();
     for (port, &cpu) in ports.into_iter().zip(&plan.shards) {
@@ -88,6 +90,7 @@ pub fn serve(loaded: Loaded) -> Result<Stop, Fault> {
             spin_us,
             log: log.clone(),
             waker: signals.waker(),
+            pager: pager.clone(),
             seeds,
         };
         let name = format!("torc-{}", port.core());
@@ -139,6 +142,7 @@ struct Spawned {
     spin_us: u64,
     log: Log,
     waker: Waker,
+    pager: Pager,
     seeds: Seeds,
 }
 
@@ -161,6 +165,7 @@ impl Spawned {
             spin_us: self.spin_us,
             log: self.log,
             waker: self.waker,
+            pager: self.pager,
             watchdog,
         }
     }

@@ -98,6 +98,7 @@ impl Machine {
         } else {
             Access::Lru { now_ms: core.now }
         };
+        shard.data.keyspace.set_birth(shard.data.access);
     }
 
     pub fn sessions(&self) -> usize {
