@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 
 use super::{Command, FAMILIES, Run};
+use crate::resp::Argv;
 
 /// Names of up to 16 bytes are compared as one integer; longer ones are few and searched in order.
 const PACKED: usize = 16;
@@ -111,16 +112,57 @@ impl Table {
     }
 }
 
-/// Setting bit 5 lower-cases letters; what it does to other bytes `find` sorts out by comparing names.
+/// A name of up to 16 bytes as one number: its first and its last bytes, which overlap if it is short. Setting
+/// bit 5 lower-cases letters; what that does to other bytes, and names that differ in length alone, `find`
+/// sorts out by comparing names.
 #[inline]
 fn pack(name: &[u8]) -> Option<u128> {
-    if name.is_empty() || name.len() > PACKED {
-        return None;
+    const LOWER: u128 = u128::from_le_bytes([0x20; PACKED]);
+    let packed = match name.len() {
+        0 => return None,
+        1..4 => {
+            let (first, middle, last) = (name[0], name[name.len() / 2], name[name.len() - 1]);
+            u128::from(first) | u128::from(middle) << 8 | u128::from(last) << 16
+        }
+        4..8 => {
+            let (first, last) = (name.first_chunk()?, name.last_chunk()?);
+            u128::from(u32::from_le_bytes(*first)) | u128::from(u32::from_le_bytes(*last)) << 32
+        }
+        8..=PACKED => {
+            let (first, last) = (name.first_chunk()?, name.last_chunk()?);
+            u128::from(u64::from_le_bytes(*first)) | u128::from(u64::from_le_bytes(*last)) << 64
+        }
+        _ => return None,
+    };
+    Some(packed | LOWER)
+}
+
+/// The name looked up last: pipelines mostly repeat themselves. Only names of letters are remembered, for
+/// which the packed form and the length are exact.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Recent {
+    name: u128,
+    len: usize,
+    row: u16,
+}
+
+impl Recent {
+    /// As `Table::resolve`, without looking if the name is the one of last time.
+    #[inline]
+    pub fn resolve(&mut self, argv: Argv) -> Option<u16> {
+        let name = argv.get(0);
+        let packed = pack(name);
+        if packed == Some(self.name) && name.len() == self.len {
+            return Some(self.row);
+        }
+        let row = table().resolve(name, (argv.len() > 1).then(|| argv.get(1)))?;
+        if let (Some(packed), 1) = (packed, table().row(row).words())
+            && name.iter().all(u8::is_ascii_alphabetic)
+        {
+            *self = Recent { name: packed, len: name.len(), row };
+        }
+        Some(row)
     }
-    let mut bytes = [0u8; PACKED];
-    bytes[..name.len()].copy_from_slice(name);
-    let mask = u128::from_le_bytes([0x20; PACKED]) >> (8 * (PACKED - name.len()));
-    Some(u128::from_le_bytes(bytes) | mask)
 }
 
 #[cfg(test)]

@@ -55,7 +55,7 @@ pub use core::{Core, NodeFacts};
 pub use ctx::{Ctx, Data};
 pub use execute::{execute_local, visit_key};
 pub use generic_walk::{WalkFilter, WalkPlan, walk_step};
-pub use lookup::{Table, table};
+pub use lookup::{Recent, Table, table};
 pub use outbox::{Mark, Outbox};
 pub use refusals::{admit, refuse_unknown_command, refuse_unknown_subcommand};
 pub use row::{

@@ -275,6 +275,12 @@ impl Command {
         subcommands: &[],
     };
 
+    /// Whether every line of this command names exactly one key.
+    #[inline]
+    pub fn has_one_key(&self) -> bool {
+        matches!(self.keys, [spec] if spec.last == spec.first as isize)
+    }
+
     pub const fn is_write(&self) -> bool {
         self.flags.contains(Flags::WRITE)
     }

@@ -100,6 +100,13 @@ impl Keyspace {
         (slot as usize).wrapping_sub(self.slots.start)
     }
 
+    /// Fetches the header of a key's slot: the first of three stages over a batch, each of which needs what the
+    /// one before has fetched.
+    #[inline]
+    pub fn prefetch_slot(&self, db: usize, slot: u16) {
+        self.databases[db].prefetch_slot(self.local(slot));
+    }
+
     /// First stage of a batched lookup: fetches the line of the table where the key's entry is found.
     #[inline]
     pub fn prefetch_bucket(&self, db: usize, slot: u16, hash: u64) {
@@ -139,7 +146,7 @@ impl Keyspace {
     #[inline]
     pub fn is_due(&self, db: usize, key: &Key, now: i64) -> bool {
         let (table, local) = (&self.databases[db], self.local(key.slot));
-        if table.slot_volatile(local) == 0 {
+        if table.volatile() == 0 || table.slot_volatile(local) == 0 {
             return false;
         }
         let Some(place) = table.locate(local, key) else { return false };

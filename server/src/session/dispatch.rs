@@ -2,10 +2,10 @@
 
 use super::machine::Machine;
 use crate::commands::{
-    ClientFlags, Control, Flags, ReplyMode, Run, admit, refuse_unknown_command, refuse_unknown_subcommand,
-    table,
+    ClientFlags, Control, Flags, KeyRef, Recent, ReplyMode, Run, admit, refuse_unknown_command,
+    refuse_unknown_subcommand, table,
 };
-use crate::keyspace::Key;
+use crate::keyspace::{Key, slot_of};
 use crate::resp::{Argv, Commands, Refusal, Reply};
 use crate::shard::{self, Call, Token, refuse};
 use crate::transaction::{Program, Queued, park_if_locked};
@@ -39,12 +39,15 @@ impl Machine {
         let mut routes = std::mem::take(&mut self.routes);
         routes.clear();
         let db = self.core.clients[key].db;
-        routes.extend((0..commands.len()).map(|index| self.route(commands.argv(index, buf), db)));
+        let mut recent = self.recent;
+        routes
+            .extend((0..commands.len()).map(|index| self.route(commands.argv(index, buf), db, &mut recent)));
+        self.recent = recent;
         let keyspace = &self.shard.data.keyspace;
         if routes.len() > 1 {
             let here = |route: &&Route| route.home == Home::Here && route.key_index > 0;
-            let prefetch = |route: &Route| keyspace.prefetch_entry(db, route.slot, route.hash);
-            routes.iter().filter(here).for_each(prefetch);
+            routes.iter().filter(here).for_each(|key| keyspace.prefetch_bucket(db, key.slot, key.hash));
+            routes.iter().filter(here).for_each(|key| keyspace.prefetch_entry(db, key.slot, key.hash));
         }
         self.core.last_tick = (self.core.ticks)();
         let mut stopped = None;
@@ -66,30 +69,32 @@ impl Machine {
     }
 
     #[inline]
-    fn route(&self, argv: Argv, db: usize) -> Route {
+    fn route(&self, argv: Argv, db: usize, recent: &mut Recent) -> Route {
         let none = Route { row: NO_ROW, key_index: 0, slot: 0, hash: 0, home: Home::Here };
-        let sub = (argv.len() > 1).then(|| argv.get(1));
-        let Some(number) = table().resolve(argv.get(0), sub) else { return none };
+        let Some(number) = recent.resolve(argv) else { return none };
         let row = table().row(number);
         if row.keys.is_empty() || !row.accepts(argv.len()) {
             return Route { row: number, ..none };
         }
-        let mut keys = row.key_refs(argv);
-        let Some(first) = keys.next() else { return Route { row: number, ..none } };
-        let key = self.hasher.key(argv.get(first.index));
+        let first = row.keys[0].first;
+        if first >= argv.len() {
+            return Route { row: number, ..none };
+        }
+        let key = self.hasher.key(argv.get(first));
         let home = self.ring.home(key.slot);
         if home == self.core.index {
-            self.shard.data.keyspace.prefetch_bucket(db, key.slot, key.hash);
+            self.shard.data.keyspace.prefetch_slot(db, key.slot);
         }
-        let elsewhere = |index| self.ring.home(crate::keyspace::slot_of(argv.get(index))) != home;
-        let home = if self.ring.shards() > 1 && keys.any(|key| elsewhere(key.index)) {
+        let elsewhere = |key: KeyRef| self.ring.home(slot_of(argv.get(key.index))) != home;
+        let several = self.ring.shards() > 1 && !row.has_one_key() && row.key_refs(argv).any(elsewhere);
+        let home = if several {
             Home::Several
         } else if home == self.core.index {
             Home::Here
         } else {
             Home::There(home)
         };
-        Route { row: number, key_index: first.index as u32, slot: key.slot, hash: key.hash, home }
+        Route { row: number, key_index: first as u32, slot: key.slot, hash: key.hash, home }
     }
 
     fn run_command(&mut self, key: usize, argv: Argv, route: &Route) {

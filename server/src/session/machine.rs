@@ -4,7 +4,7 @@ use slab::Slab;
 
 use super::connection::Session;
 use super::dispatch::Route;
-use crate::commands::{Client, ClientFlags, Core, Slowlog, SlowlogEntry};
+use crate::commands::{Client, ClientFlags, Core, Recent, Slowlog, SlowlogEntry};
 use crate::keyspace::{Access, KeyHasher, Ring};
 use crate::limits;
 use crate::resp::{Commands, ParseLimits, Reply};
@@ -53,6 +53,7 @@ pub struct Machine {
     /// Scratch of the batch being executed, kept for its buffers.
     pub(super) commands: Commands,
     pub(super) routes: Vec<Route>,
+    pub(super) recent: Recent,
     pub(super) spare: Vec<Vec<u8>>,
     /// Distinguishes sessions that had the same key.
     serial: u64,
@@ -76,6 +77,7 @@ impl Machine {
             counters,
             commands: Commands::default(),
             routes: Vec::new(),
+            recent: Recent::default(),
             spare: Vec::new(),
             serial: 0,
             swept: 0,

@@ -416,7 +416,7 @@ impl Segment {
 
 /// Asks for a cache line without waiting for it. Any address will do: prefetching never faults.
 #[inline]
-fn prefetch(address: *const u8) {
+pub(super) fn prefetch(address: *const u8) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     // SAFETY: a hint; it neither reads nor faults.
     unsafe {

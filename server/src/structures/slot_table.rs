@@ -184,6 +184,12 @@ impl SlotTable {
         self.slots.get(local).map_or(0, Slot::volatile)
     }
 
+    /// Fetches the header of a slot.
+    #[inline]
+    pub fn prefetch_slot(&self, local: usize) {
+        super::segment::prefetch(self.slots.as_ptr().wrapping_add(local).cast());
+    }
+
     /// Fetches the line of the bucket where `hash` belongs.
     #[inline]
     pub fn prefetch_bucket(&self, local: usize, hash: u64) {

@@ -136,6 +136,7 @@ pub fn run_batch(site: &mut Site, mut batch: Box<Batch>, from: usize) {
             .filter_map(|index| batch.prefetch_key(index))
             .for_each(|(db, slot, hash)| visit(db, slot, hash));
     };
+    keys(&batch, &mut |db, slot, _| keyspace.prefetch_slot(db, slot));
     keys(&batch, &mut |db, slot, hash| keyspace.prefetch_bucket(db, slot, hash));
     keys(&batch, &mut |db, slot, hash| keyspace.prefetch_entry(db, slot, hash));
     let (mut replies, mut ends) = batch.take_replies();
