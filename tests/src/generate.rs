@@ -112,11 +112,13 @@ pub struct Generator {
     random: Random,
     /// Whether the command under construction set an expiry that is to pass.
     brief: bool,
+    /// Whether the sequence's row keeps to short values.
+    small: bool,
 }
 
 impl Generator {
     pub fn new(random: Random) -> Self {
-        Generator { random, brief: false }
+        Generator { random, brief: false, small: false }
     }
 
     /// A sequence with `calls` commands, more than half of them `row`'s.
@@ -126,16 +128,21 @@ impl Generator {
         } else {
             1
         };
+        self.small = row.small;
         let multi = connections == 2 || self.random.one_in(4);
         let mut steps = Vec::new();
+        let mut waiting = false;
         for index in 0..calls {
             let connection = self.random.below(connections);
             let args =
                 if index > 3 && !self.random.one_in(3) { self.command(row) } else { self.stage(multi) };
+            let exec = args[0].eq_ignore_ascii_case(b"EXEC");
             steps.push(Step::Call { connection, args });
-            if std::mem::take(&mut self.brief) {
+            // A brief expiry counts from when its command runs: now, or with an EXEC to come.
+            if self.brief || exec && waiting {
                 steps.push(Step::Pause);
             }
+            waiting |= std::mem::take(&mut self.brief);
         }
         if self.random.one_in(3) {
             let args = if self.random.one_in(2) { vec![] } else { vec![b"COUNT".to_vec(), b"3".to_vec()] };
@@ -289,7 +296,7 @@ impl Generator {
             2 => (0..self.random.below(20)).map(|_| self.random.next() as u8).collect(),
             // Around the lengths at which encodings change: 20 digits, 44 bytes embedded, 64 and beyond.
             3 => vec![b'x'; *self.random.pick(&[19, 20, 21, 43, 44, 45, 63, 64, 65, 100])],
-            4 => vec![b'y'; *self.random.pick(&[500, 1000, 1023, 1024, 1025, 4096, 5000])],
+            4 if !self.small => vec![b'y'; *self.random.pick(&[500, 1000, 1023, 1024, 1025, 4096, 5000])],
             5 | 6 => self.random.between(-20, 20).to_string().into_bytes(),
             7 => (self.random.next() as i64).to_string().into_bytes(),
             8 => format!("{:.3}", self.random.between(-9999, 9999) as f64 / 7.0).into_bytes(),
@@ -312,7 +319,7 @@ impl Generator {
         match self.random.below(10) {
             0 | 1 => self.odd(),
             2 => self.random.pick(&["536870911", "536870912", "-1"]).as_bytes().to_vec(),
-            3 => self.random.between(1000, 6000).to_string().into_bytes(),
+            3 if !self.small => self.random.between(1000, 6000).to_string().into_bytes(),
             _ => self.random.between(0, 60).to_string().into_bytes(),
         }
     }

@@ -54,6 +54,11 @@ pub struct Mismatch {
 }
 
 impl Mismatch {
+    /// Whether the server did not answer at all.
+    pub fn is_silence(&self) -> bool {
+        self.step.is_none() && matches!(self.ours, Reply::Closed(_))
+    }
+
     /// What mismatches of one cause have in common: the command and the kinds of the replies.
     pub fn cause(&self) -> String {
         let words = self.args.iter().take(if self.step.is_none() { 2 } else { 1 });

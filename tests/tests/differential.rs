@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
+use torc_tests::client::Client;
 use torc_tests::generate::{Generator, Step};
 use torc_tests::grammar::{self, ELSEWHERE, Family, Row};
 use torc_tests::peer::Peer;
@@ -67,8 +68,14 @@ impl Rig {
             let Some(first) = replay::judge(steps, &theirs, ours) else { continue };
             let known = failures.entry(first.cause()).or_default();
             known.0 += 1;
-            if known.0 == 1 {
+            if known.0 == 1 && first.is_silence() {
+                known.1 = format!("{}: {first}", row.name);
+            } else if known.0 == 1 {
                 known.1 = format!("{}: {}", row.name, explain(peer, server, protocol, steps, &first));
+            }
+            if server.alive() && first.is_silence() {
+                let others = Client::connect(server.port).map(|mut client| client.line("CLIENT LIST"));
+                known.1 += &format!("\nother connections: {others:?}");
             }
             if !server.alive() {
                 known.1 += &format!("\n{} ended:\n{}", server.name, tail(&server.log()));

@@ -49,16 +49,23 @@ pub struct Row {
     pub peer: Peer,
     /// Whether arguments may be dropped, added and replaced.
     pub mutate: bool,
+    /// Whether values of thousands of bytes would take the reference server too long.
+    pub small: bool,
 }
 
 impl Row {
     const fn new(name: &'static str, forms: &'static [&'static [Arg]]) -> Row {
-        Row { name, forms, peer: Peer::Redis, mutate: true }
+        Row { name, forms, peer: Peer::Redis, mutate: true, small: false }
     }
 
     /// A command that the 7.0 server does not have yet.
     const fn later(self) -> Row {
         Row { peer: Peer::Valkey, ..self }
+    }
+
+    /// On short values only.
+    const fn small(self) -> Row {
+        Row { small: true, ..self }
     }
 
     /// Only as written: a stray argument would do what the test cannot follow.

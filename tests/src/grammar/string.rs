@@ -43,7 +43,8 @@ pub const ROWS: &[Row] = &[
             ],
             &[Key, Key, Word("IDX"), Any(&[&[Word("MINMATCHLEN"), Int], &[Word("WITHMATCHLEN")]])],
         ],
-    ),
+    )
+    .small(),
     Row::new("MGET", &[&[Times(1, 6, &[Key])]]),
     Row::new("MSET", &[&[Times(1, 5, &[Key, Value])]]),
     Row::new("MSETNX", &[&[Times(1, 4, &[Key, Value])]]),
