@@ -2,7 +2,7 @@
 
 use super::client_list::{kill, list, merge_kill, merge_list};
 use super::help::help_row;
-use super::refusals::subcommand_arity;
+use super::refusals::{quoted, subcommand_arity};
 use super::{Args, Categories, ClientFlags, Command, Core, Flags, Group, Lock, Merge, ReplyMode, Run};
 use crate::resp::{Refusal, Reply};
 
@@ -16,6 +16,7 @@ const ROW: Command = Command {
 };
 
 const ADMIN: Flags = ROW.flags.union(Flags::ADMIN);
+const NEWER: Flags = ROW.flags.union(Flags::ALLOW_BUSY);
 
 pub const SUBCOMMANDS: &[Command] = &[
     Command {
@@ -96,6 +97,7 @@ pub const SUBCOMMANDS: &[Command] = &[
         name: "no-touch",
         full_name: "client|no-touch",
         arity: 3,
+        flags: NEWER,
         run: Run::Session(no_touch),
         since: "7.2.0",
         summary: "Keeps the connection's reads from marking keys as used.",
@@ -116,6 +118,7 @@ pub const SUBCOMMANDS: &[Command] = &[
         name: "setinfo",
         full_name: "client|setinfo",
         arity: 4,
+        flags: NEWER,
         run: Run::Session(set_info),
         since: "7.2.0",
         summary: "Tells the server which client library this is.",
@@ -192,15 +195,17 @@ fn set_name(core: &mut Core, client: usize, args: &mut Args, reply: &mut Reply) 
 
 fn set_info(core: &mut Core, client: usize, args: &mut Args, reply: &mut Reply) -> Result<(), Refusal> {
     let this = &mut core.clients[client];
-    let (field, what) = if args.option("LIB-NAME") {
-        (&mut this.lib_name, "lib-name")
-    } else if args.option("LIB-VER") {
-        (&mut this.lib_ver, "lib-ver")
+    let option = args.take()?;
+    let field = if option.eq_ignore_ascii_case(b"LIB-NAME") {
+        &mut this.lib_name
+    } else if option.eq_ignore_ascii_case(b"LIB-VER") {
+        &mut this.lib_ver
     } else {
-        let option = String::from_utf8_lossy(args.take()?).into_owned();
-        return Err(Refusal::Err(format!("Unrecognized option '{option}'").into()));
+        return Err(Refusal::Err(format!("Unrecognized option '{}'", quoted(option)).into()));
     };
-    *field = valid_name(args.take()?, what)?;
+    // What is behind a zero byte is neither looked at nor kept, unlike in names.
+    let value = args.take()?.split(|byte| *byte == 0).next().unwrap_or_default();
+    *field = valid_name(value, &quoted(option))?;
     reply.ok();
     Ok(())
 }

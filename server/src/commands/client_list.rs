@@ -1,6 +1,7 @@
 //! CLIENT LIST and CLIENT KILL: every core looks at its own connections.
 
 use super::parts::{all_elements, bulk, integer, sum};
+use super::refusals::quoted;
 use super::{Args, Client, ClientFlags, Core, Ctx};
 use crate::resp::{Refusal, Reply, elements, parse_i64};
 
@@ -80,9 +81,9 @@ impl Type {
             ("master", Type::Master),
         ];
         let known = WORDS.iter().find(|(name, _)| word.eq_ignore_ascii_case(name.as_bytes()));
-        known.map(|(_, kind)| *kind).ok_or_else(|| {
-            Refusal::Err(format!("Unknown client type '{}'", String::from_utf8_lossy(word)).into())
-        })
+        known
+            .map(|(_, kind)| *kind)
+            .ok_or_else(|| Refusal::Err(format!("Unknown client type '{}'", quoted(word)).into()))
     }
 }
 
@@ -133,8 +134,7 @@ impl<'a> Filter<'a> {
         } else if args.option("USER") {
             let user = args.take()?;
             if user != b"default" {
-                let user = String::from_utf8_lossy(user);
-                return Err(Refusal::Err(format!("No such user '{user}'").into()));
+                return Err(Refusal::Err(format!("No such user '{}'", quoted(user)).into()));
             }
         } else if args.option("MAXAGE") {
             let age = args.int_or(Refusal::err("maxage is not an integer or out of range"))?;

@@ -220,9 +220,7 @@ fn list(_core: &mut Core, _client: usize, args: &mut Args, reply: &mut Reply) ->
         rows.push(row);
         rows.extend(row.subcommands.iter().filter(|sub| !sub.flags.contains(Flags::UNLISTED)));
     }
-    if args.is_empty() {
-        rows.retain(|row| !row.full_name.contains('|'));
-    } else {
+    if !args.is_empty() {
         if args.remaining() != 3 || !args.option("FILTERBY") {
             return Err(Refusal::Syntax);
         }

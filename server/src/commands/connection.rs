@@ -1,6 +1,7 @@
 //! The connection family: authentication, protocol, database. CLIENT's subcommands stand in `client_commands`.
 
 use super::client_commands::{SUBCOMMANDS as CLIENT_SUBCOMMANDS, valid_name};
+use super::refusals::quoted;
 use super::{Args, Categories, Client, ClientFlags, Command, Core, Flags, Group, ReplyMode, Run};
 use crate::limits::REDIS_VERSION;
 use crate::resp::{Refusal, Reply, parse_i64};
@@ -173,8 +174,8 @@ fn hello(core: &mut Core, client: usize, args: &mut Args, reply: &mut Reply) -> 
         } else if args.remaining() >= 2 && args.option("SETNAME") {
             name = Some(valid_name(args.take()?, "Client names")?);
         } else {
-            let option = String::from_utf8_lossy(option);
-            return Err(Refusal::Err(format!("Syntax error in HELLO option '{option}'").into()));
+            let text = format!("Syntax error in HELLO option '{}'", quoted(option));
+            return Err(Refusal::Err(text.into()));
         }
     }
     if !core.is_authenticated(client) {

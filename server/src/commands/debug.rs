@@ -3,7 +3,7 @@
 use super::digest::{digest_shard, digest_value, merge_digest};
 use super::help::help_row;
 use super::{Args, Command, Core, Ctx, Flags, Group, KeyFlags, KeySpec, Lock, Merge, Run};
-use crate::keyspace::{Encoding, Entry};
+use crate::keyspace::{Encoding, Entry, ValueRef};
 use crate::resp::{Refusal, parse_f64, parse_i64};
 
 /// What all rows share. The subcommands are documented nowhere but in HELP, as in the reference server.
@@ -43,7 +43,7 @@ const SUBCOMMANDS: &[Command] = &[
     Command {
         name: "digest-value",
         full_name: "debug|digest-value",
-        arity: -3,
+        arity: -2,
         keys: &[KeySpec::rest(2, READ)],
         run: Run::Split { part: digest_values, merge: Merge::PerKey },
         since: "5.0.0",
@@ -107,10 +107,12 @@ fn object(ctx: &mut Ctx, args: &mut Args) -> Result<(), Refusal> {
         Encoding::Embstr => "embstr",
         Encoding::Raw => "raw",
     };
+    // The reference server shares these integers among all keys and says so.
+    let references = if matches!(entry.value(), ValueRef::Int(0..10_000)) { i32::MAX } else { 1 };
     let idle = entry.idle_seconds(now);
     let clock = (now / 1000 - idle as i64) & 0xff_ffff;
     let line = format!(
-        "Value at:{:#x} refcount:1 encoding:{encoding} serializedlength:{} lru:{clock} lru_seconds_idle:{idle}",
+        "Value at:{:#x} refcount:{references} encoding:{encoding} serializedlength:{} lru:{clock} lru_seconds_idle:{idle}",
         key.hash,
         serialized_length(&entry),
     );

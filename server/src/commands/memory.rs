@@ -77,7 +77,8 @@ fn usage(ctx: &mut Ctx, args: &mut Args) -> Result<(), Refusal> {
             return Err(Refusal::Syntax);
         }
     }
-    let bytes = ctx.peek(&key).map(|entry| entry.memory());
+    // Whether the key's time is up does not matter: it holds memory until it is removed.
+    let bytes = ctx.data.keyspace.get(ctx.db, &key).map(|entry| entry.memory());
     match bytes {
         Some(bytes) => ctx.reply.int(bytes as i64),
         None => ctx.reply.null(),

@@ -1,5 +1,7 @@
 //! Command lines that are refused before any handler sees them, worded as the reference server does.
 
+use std::borrow::Cow;
+
 use super::{Command, Core, Flags};
 use crate::config::DebugCommand;
 use crate::resp::{Argv, Refusal, Reply};
@@ -86,6 +88,11 @@ fn debug_allowed(core: &Core, client: usize) -> Result<(), Refusal> {
          from a local connection, otherwise you need to set this option in the configuration file, and then \
          restart the server.",
     ))
+}
+
+/// A client's bytes within the text of a refusal.
+pub fn quoted(bytes: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(quote(bytes, usize::MAX))
 }
 
 /// At most `limit` bytes, and none from a zero byte on: the reference server quotes C strings.

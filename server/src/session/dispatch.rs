@@ -171,7 +171,13 @@ impl Machine {
         if let Some(row) = row {
             self.core.command_stats[row as usize].rejected += 1;
         }
-        let line = refusal.line();
+        let mut line = refusal.line();
+        if row.is_some_and(|row| matches!(table().row(row).run, Run::Control(Control::Exec))) {
+            self.leave_multi(key);
+            self.unwatch(key);
+            let why = line.strip_prefix("ERR ").unwrap_or(&line);
+            line = format!("EXECABORT Transaction discarded because of: {why}").into();
+        }
         self.core.count_error(&line);
         self.answer(key, |reply| reply.error_line(&line));
     }

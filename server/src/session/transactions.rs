@@ -139,7 +139,7 @@ impl Machine {
     }
 
     /// Leaves the MULTI state; returns what was queued and whether a refused command spoilt it.
-    fn leave_multi(&mut self, key: usize) -> (Vec<Queued>, bool) {
+    pub(super) fn leave_multi(&mut self, key: usize) -> (Vec<Queued>, bool) {
         let client = &mut self.core.clients[key];
         let aborted = client.is(ClientFlags::MULTI_ABORTED);
         client.flags.remove(ClientFlags::MULTI | ClientFlags::MULTI_ABORTED);
