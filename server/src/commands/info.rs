@@ -126,7 +126,7 @@ pub struct Database {
 #[derive(Debug, Default)]
 pub struct Calls {
     pub calls: i64,
-    pub micros: i64,
+    pub nanos: i64,
     pub rejected: i64,
     pub failed: i64,
     pub latency: Option<Histogram<u64>>,
@@ -199,7 +199,7 @@ fn tell_calls(core: &Core, asked: bool, reply: &mut Reply) {
     for (number, row) in used {
         reply.array(6);
         reply.int(number as i64);
-        for count in [row.calls, row.micros, row.rejected, row.failed] {
+        for count in [row.calls, row.nanos, row.rejected, row.failed] {
             reply.int(count as i64);
         }
         let mut bytes = Vec::new();
@@ -250,10 +250,10 @@ impl Whole {
 
     fn add_calls(&mut self, raw: &[u8]) {
         let raw: Vec<&[u8]> = elements(raw).collect();
-        let [row, calls, micros, rejected, failed, latency] = raw.as_slice() else { return };
+        let [row, calls, nanos, rejected, failed, latency] = raw.as_slice() else { return };
         let sum = self.calls.entry(integer(row) as usize).or_default();
         sum.calls += integer(calls);
-        sum.micros += integer(micros);
+        sum.nanos += integer(nanos);
         sum.rejected += integer(rejected);
         sum.failed += integer(failed);
         let Ok(latency) = Deserializer::new().deserialize(&mut bulk(latency)) else { return };

@@ -238,11 +238,14 @@ fn cpu(_whole: &Whole, core: &Core, text: &mut String) {
 
 fn command_stats(whole: &Whole, _core: &Core, text: &mut String) {
     for (row, calls) in &whole.calls {
-        let average = calls.micros as f64 / calls.calls.max(1) as f64;
+        let average = calls.nanos as f64 / 1000.0 / calls.calls.max(1) as f64;
         let name = format!("cmdstat_{}", table().row(*row as u16).full_name);
         let value = format!(
             "calls={},usec={},usec_per_call={average:.2},rejected_calls={},failed_calls={}",
-            calls.calls, calls.micros, calls.rejected, calls.failed
+            calls.calls,
+            calls.nanos / 1000,
+            calls.rejected,
+            calls.failed
         );
         line(text, &name, value);
     }

@@ -6,7 +6,7 @@ use hdrhistogram::Histogram;
 #[derive(Clone, Debug, Default)]
 pub struct CommandStats {
     pub calls: u64,
-    pub micros: u64,
+    pub nanos: u64,
     /// Refused before they ran (arity, OOM, authentication).
     pub rejected: u64,
     /// Ran and answered with an error.
@@ -26,7 +26,7 @@ impl CommandStats {
 
     pub fn record(&mut self, nanos: u64, tracking: bool) {
         self.calls += 1;
-        self.micros += nanos / 1000;
+        self.nanos += nanos;
         if tracking {
             let histogram = self.latency.get_or_insert_with(|| {
                 Box::new(

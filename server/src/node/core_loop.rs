@@ -66,6 +66,8 @@ struct CoreLoop {
     /// Set while stopping: when to give up waiting, Unix ms.
     drain_until: Option<i64>,
     drained: bool,
+    /// How long to block at the next turn.
+    sleep_us: u64,
 }
 
 /// Runs a core until the process stops. It never yields to glommio's reactor: a shard has no glommio
@@ -118,6 +120,7 @@ impl CoreLoop {
             watchdog,
             swept: 0,
             refreshed: 0,
+            sleep_us: 0,
             drain_until: None,
             drained: false,
         })
@@ -195,15 +198,22 @@ impl CoreLoop {
             self.refreshed = now;
             self.refresh();
         }
-        let sleep_us = std::mem::take(&mut self.machine.core.sleep_us);
-        if sleep_us > 0 {
-            clock::block_us(sleep_us);
-        }
+        self.sleep_if_asked();
         if std::mem::take(&mut self.machine.core.settings_changed) {
             self.apply_settings();
         }
         if std::mem::take(&mut self.machine.actions.shutdown) {
             self.waker.wake();
+        }
+    }
+
+    /// DEBUG SLEEP. With several cores it waits for the next turn: this turn's mail, which asks the others to
+    /// sleep, has to leave first.
+    fn sleep_if_asked(&mut self) {
+        let asked = std::mem::take(&mut self.machine.core.sleep_us);
+        let due = if self.port.cores() == 1 { asked } else { std::mem::replace(&mut self.sleep_us, asked) };
+        if due > 0 {
+            clock::block_us(due);
         }
     }
 
@@ -288,7 +298,7 @@ impl CoreLoop {
     }
 
     fn wait(&self, upkeep: Upkeep) -> Wait {
-        if upkeep.more || !self.machine.post.is_empty() {
+        if upkeep.more || self.sleep_us > 0 || !self.machine.post.is_empty() {
             return Wait::Poll;
         }
         let mut ms = LONGEST_SLEEP_MS;
