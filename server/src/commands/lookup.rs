@@ -156,7 +156,11 @@ impl Recent {
             return Some(self.row);
         }
         let row = table().resolve(name, (argv.len() > 1).then(|| argv.get(1)))?;
-        if let (Some(packed), 1) = (packed, table().row(row).words())
+        // Behind a container's name the next word decides, even where the bare name is a command (COMMAND).
+        let command = table().row(row);
+        if let Some(packed) = packed
+            && command.words() == 1
+            && command.subcommands.is_empty()
             && name.iter().all(u8::is_ascii_alphabetic)
         {
             *self = Recent { name: packed, len: name.len(), row };
@@ -180,6 +184,19 @@ mod tests {
             let top = table().find(name.as_bytes()).expect("the container is in the table");
             let found = sub.map_or(Some(top), |sub| table().find_sub(top, sub));
             assert_eq!(found, Some(number as u16), "{names}");
+        }
+    }
+
+    #[test]
+    fn the_name_of_last_time_finds_what_the_table_finds() {
+        let mut recent = Recent::default();
+        let lines =
+            ["GET a", "get b", "COMMAND", "COMMAND COUNT", "command", "CLIENT ID", "CLIENT", "GET", "PING"];
+        for line in lines.iter().chain(&lines) {
+            let argv = crate::resp::OwnedArgv::from_iter(line.split(' ').map(str::as_bytes));
+            let argv = argv.borrow();
+            let expected = table().resolve(argv.get(0), (argv.len() > 1).then(|| argv.get(1)));
+            assert_eq!(recent.resolve(argv), expected, "{line}");
         }
     }
 
