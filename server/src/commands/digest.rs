@@ -91,10 +91,10 @@ pub fn merge_digest(
     Ok(())
 }
 
-/// The digest of one value; zero if there is none.
-pub fn digest_value(ctx: &mut Ctx, key: &Key) -> String {
+/// The digest of one value, be its time up or not; zero if there is none.
+pub fn digest_value(ctx: &Ctx, key: &Key) -> String {
     let mut digest = Digest::default();
-    if let Some(entry) = ctx.peek(key) {
+    if let Some(entry) = ctx.data.keyspace.get(ctx.db, key) {
         digest.take_value(&entry);
     }
     digest.hexadecimal()
