@@ -109,7 +109,19 @@ pub fn rule(args: &Args) -> Option<Rule> {
 
 /// Whether `ours` is what `theirs`, the peer's reply to `args`, allows.
 pub fn agree(args: &Args, theirs: &Reply, ours: &Reply) -> bool {
-    theirs == ours || rule(args).is_some_and(|rule| rule.agree(theirs, ours))
+    theirs == ours || errors_agree(theirs, ours) || rule(args).is_some_and(|rule| rule.agree(theirs, ours))
+}
+
+/// The reference words its errors with C strings, in which a quoted argument ends at a zero byte; ours may show more.
+fn errors_agree(theirs: &Reply, ours: &Reply) -> bool {
+    let (Reply::Error(theirs), Reply::Error(ours)) = (theirs, ours) else { return false };
+    let mut zero = false;
+    let mut cut = ours.clone();
+    cut.retain(|byte| {
+        zero = (zero || *byte == 0) && *byte != b'\'';
+        !zero
+    });
+    cut.len() < ours.len() && cut == *theirs
 }
 
 /// The years 2090 to 2130, in seconds. Relative expiries end before, or milliseconds short of overflowing.
@@ -217,6 +229,9 @@ mod tests {
         assert!(agree(&args("client info"), &text("id=1 db=0"), &text("id=7 db=0 lib-name=")));
         assert!(!agree(&args("client info"), &text("id=1 db=0"), &text("id=7 db=1")));
         assert!(!agree(&args("client info"), &text("id=1 db=0"), &text("id=7")));
+        let error = |text: &str| Reply::Error(text.as_bytes().to_vec());
+        assert!(agree(&args("x"), &error("ERR 'a' bad"), &error("ERR 'a\0b' bad")));
+        assert!(!agree(&args("x"), &error("ERR 'a' bad"), &error("ERR 'ab' bad")));
     }
 
     #[test]

@@ -249,30 +249,18 @@ pub fn split(line: &str) -> Args {
 
 /// Compares two outcomes of the same steps.
 pub fn compare(steps: &[Step], theirs: &Outcome, ours: &Outcome) -> Option<Mismatch> {
-    let mut queues: HashMap<usize, Vec<Args>> = HashMap::new();
+    let mut judge = Judge::default();
     for (index, step) in steps.iter().enumerate() {
         let (theirs, ours) = (&theirs.replies[index], &ours.replies[index]);
-        let (connection, args) = match step {
+        let (args, agree) = match step {
             Step::Pause => continue,
-            Step::Scan { connection, args } => (*connection, [split("SCAN 0"), args.clone()].concat()),
-            Step::Call { connection, args } => (*connection, args.clone()),
-        };
-        let name = args[0].to_ascii_uppercase();
-        let agree = match (theirs, ours) {
-            (Reply::Closed(_), Reply::Closed(_)) => true,
-            (Reply::Array(theirs), Reply::Array(ours)) if name == b"EXEC" => {
-                let queue = queues.remove(&connection).unwrap_or_default();
-                let each = theirs.iter().zip(ours).zip(&queue);
-                theirs.len() == ours.len() && each.into_iter().all(|((a, b), args)| allow::agree(args, a, b))
-            }
-            // Inside MULTI everything is answered with QUEUED, a whole scan is one page, and is not compared as a set.
-            (theirs, ours) if matches!(step, Step::Scan { .. }) => theirs == ours,
-            (theirs, ours) => allow::agree(&args, theirs, ours),
+            // A whole scan compares as the set it is; SCAN's own rule is for single pages.
+            Step::Scan { args, .. } => ([split("SCAN 0"), args.clone()].concat(), theirs == ours),
+            Step::Call { connection, args } => (args.clone(), judge.agree(*connection, args, theirs, ours)),
         };
         if !agree {
             return Some(Mismatch { step: Some(index), args, theirs: theirs.clone(), ours: ours.clone() });
         }
-        track(&mut queues, connection, &name, args, theirs);
     }
     let differing = theirs.state.iter().zip(&ours.state).find(|(a, b)| a.1 != b.1);
     differing.map(|(theirs, ours)| Mismatch {
@@ -283,17 +271,40 @@ pub fn compare(steps: &[Step], theirs: &Outcome, ours: &Outcome) -> Option<Misma
     })
 }
 
-/// Keeps the queue of an open MULTI, so that EXEC's replies find their commands.
-fn track(queues: &mut HashMap<usize, Vec<Args>>, connection: usize, name: &[u8], args: Args, reply: &Reply) {
-    match reply {
-        Reply::Simple(text) if name == b"MULTI" && text == b"OK" => {
-            queues.insert(connection, Vec::new());
+/// Compares the replies of a conversation one by one. It keeps the queues of open MULTIs, so that the replies inside
+/// EXEC's are judged by their own commands.
+#[derive(Default)]
+pub struct Judge {
+    queues: HashMap<usize, Vec<Args>>,
+}
+
+impl Judge {
+    /// Whether both replies to this command are the same, or may differ as they do.
+    pub fn agree(&mut self, connection: usize, args: &Args, theirs: &Reply, ours: &Reply) -> bool {
+        let name = args[0].to_ascii_uppercase();
+        match (theirs, ours) {
+            (Reply::Closed(_), Reply::Closed(_)) => {
+                self.queues.remove(&connection);
+                true
+            }
+            (Reply::Array(theirs), Reply::Array(ours)) if name == b"EXEC" => {
+                let queue = self.queues.remove(&connection).unwrap_or_default();
+                let mut each = theirs.iter().zip(ours).zip(&queue);
+                theirs.len() == ours.len() && each.all(|((a, b), args)| allow::agree(args, a, b))
+            }
+            (theirs, ours) => {
+                match theirs {
+                    Reply::Simple(text) if name == b"MULTI" && text == b"OK" => {
+                        self.queues.insert(connection, Vec::new());
+                    }
+                    Reply::Simple(text) if text == b"QUEUED" => {
+                        self.queues.entry(connection).or_default().push(args.clone());
+                    }
+                    _ => {}
+                }
+                allow::agree(args, theirs, ours)
+            }
         }
-        Reply::Simple(text) if text == b"QUEUED" => queues.entry(connection).or_default().push(args),
-        Reply::Closed(_) => {
-            queues.remove(&connection);
-        }
-        _ => {}
     }
 }
 

@@ -89,21 +89,34 @@ impl Rig {
 
 /// The failing sequence as short as possible, with what both said.
 fn explain(peer: &Server, torc: &Server, protocol: Protocol, steps: &[Step], first: &Mismatch) -> String {
-    let mut last = first.clone();
-    let short = shrink::shrink(steps, Duration::from_secs(15), |steps| {
-        match replay::differ(peer, torc, protocol, steps) {
-            Some(mismatch) => {
+    let (cause, mut last) = (first.cause(), first.clone());
+    let short = shrink::shrink(&units(steps), Duration::from_secs(15), |units| {
+        match replay::differ(peer, torc, protocol, &units.concat()) {
+            Some(mismatch) if mismatch.cause() == cause => {
                 last = mismatch;
                 true
             }
-            None => false,
+            _ => false,
         }
     });
+    let short = short.concat();
     let steady = if short.len() == steps.len() { " (does not shrink: unsteady?)" } else { "" };
     let until = last.step.map_or(short.len(), |step| step + 1);
     let lines: Vec<String> =
         short[until.saturating_sub(SHOWN)..until].iter().map(replay::show_step).collect();
     format!("{} {protocol:?}{steady}\n{last}\n  after:\n    {}", torc.name, lines.join("\n    "))
+}
+
+/// What may only go together: a command and the pause that makes its effect certain.
+fn units(steps: &[Step]) -> Vec<Vec<Step>> {
+    let mut units: Vec<Vec<Step>> = Vec::new();
+    for step in steps {
+        match (step, units.last_mut()) {
+            (Step::Pause, Some(unit)) => unit.push(step.clone()),
+            _ => units.push(vec![step.clone()]),
+        }
+    }
+    units
 }
 
 fn tail(log: &str) -> String {
@@ -114,13 +127,9 @@ fn tail(log: &str) -> String {
 fn run(family: &Family) {
     let seed = random::seed(&format!("differential {}", family.name));
     let only = std::env::var("TORC_TEST_ROW").ok();
-    let mut server = torc::start(1, &[]);
-    let listed = listed(&server);
     let wanted = |row: &&Row| only.as_ref().is_none_or(|only| only.eq_ignore_ascii_case(row.name));
-    let rows: Vec<&Row> =
-        family.rows.iter().filter(wanted).filter(|row| listed.contains(&row.name.to_lowercase())).collect();
-    assert!(server.alive() && !rows.is_empty(), "no command of {} is served", family.name);
-    drop(server);
+    let rows = served(family.rows.iter().filter(wanted).collect());
+    assert!(!rows.is_empty(), "no command of {} is served", family.name);
 
     let mut rig = Rig::new(&rows);
     let mut failures = Failures::new();
@@ -148,9 +157,15 @@ fn run(family: &Family) {
     assert!(report.is_empty(), "TORC_TEST_SEED={seed}: {} causes\n{}", report.len(), report.join("\n"));
 }
 
-/// The commands a server says it has.
-fn listed(server: &Server) -> Vec<String> {
-    server.client().line("COMMAND LIST").elements().iter().map(|name| name.text()).collect()
+/// The rows of commands that Torc has.
+fn served(rows: Vec<&Row>) -> Vec<&Row> {
+    let words: Vec<String> = rows.iter().map(|row| row.name.to_lowercase()).collect();
+    let ask = [vec!["COMMAND".to_owned(), "INFO".to_owned()], words].concat();
+    let server = torc::start(1, &[]);
+    let reply = server.client().call(&ask);
+    assert_eq!(reply.elements().len(), rows.len(), "COMMAND INFO answers {reply}");
+    let known = reply.elements().iter().map(|info| !info.elements().is_empty());
+    rows.into_iter().zip(known).filter(|(_, known)| *known).map(|(row, _)| row).collect()
 }
 
 #[test]
@@ -184,7 +199,8 @@ fn every_served_command_is_exercised() {
     if torc::is_stand_in() {
         return;
     }
-    let listed = listed(&server);
+    let listed: Vec<String> =
+        server.client().line("COMMAND LIST").elements().iter().map(|name| name.text()).collect();
     assert!(listed.len() > 40, "COMMAND LIST answers {listed:?}");
     let known = |name: &String| {
         let name = name.to_uppercase();

@@ -130,6 +130,10 @@ const WRITTEN: &[&[u8]] = &[
     b"HELLO 3\r\nGET a\r\n*1\r\n$9\r\n",
 ];
 
+/// What may get other answers. The reference looks for the end of an inline line as in a C string, so a zero byte keeps
+/// it waiting for ever; and it believes a command of up to 2^31 arguments, where `limits` has 2^20.
+const ALLOWED: &[&[u8]] = &[b"PING\0\r\n", b"PING a\0b\r\n", b"*1048577\r\n", b"*2147483647\r\n"];
+
 /// Sends `bytes` in the given pieces, says that no more will come, and reads until the server closes.
 fn converse(server: &Server, bytes: &[u8], cuts: &[usize]) -> Result<Vec<u8>, String> {
     let mut client = server.client();
@@ -172,8 +176,8 @@ fn broken_commands_get_the_same_answers() {
         let torc = torc::start(shards, &[]);
         let mut bystander = torc.client();
         for fragment in fragments() {
-            let (theirs, ours) = (converse(&peer, &fragment, &[]), converse(&torc, &fragment, &[]));
-            if without_hello(&theirs) != without_hello(&ours) {
+            let [theirs, ours] = answers(&peer, &torc, &fragment, &[]);
+            if without_hello(&theirs) != without_hello(&ours) && !ALLOWED.contains(&&fragment[..]) {
                 let sent = fragment[..fragment.len().min(100)].escape_ascii();
                 wrong.push(format!(
                     "{shards}: {sent}\n    peer: {}\n    torc: {}",
@@ -227,9 +231,10 @@ fn break_bytes(bytes: &mut Vec<u8>, random: &mut Random) {
         let at = random.below(bytes.len().max(1));
         match random.below(5) {
             _ if bytes.is_empty() => {}
-            0 => bytes[at] = random.next() as u8,
+            // Never zero: see `ALLOWED`.
+            0 => bytes[at] = random.between(1, 255) as u8,
             1 => drop(bytes.remove(at)),
-            2 => bytes.insert(at, *random.pick(b"*$\r\n0123456789-:+ \"'\0\xff")),
+            2 => bytes.insert(at, *random.pick(b"*$\r\n0123456789-:+ \"'\x01\xff")),
             3 => bytes[at] = *random.pick(b"*$\r\n0123456789-"),
             _ => bytes.truncate(at),
         }

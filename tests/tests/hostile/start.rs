@@ -46,7 +46,7 @@ fn a_wrong_option_is_named_and_ends_the_start() {
     }
     if !torc::is_stand_in() {
         for words in
-            [["--shards", "0"], ["--shards", "1000000"], ["--server-cpulist", "9999"], ["--spin-us", "-1"]]
+            [["--shards", "-1"], ["--shards", "1000000"], ["--server-cpulist", "9999"], ["--spin-us", "-1"]]
         {
             let log = refusal(&words);
             assert!(log.contains(words[0].trim_start_matches('-')), "{words:?} answered:\n{log}");

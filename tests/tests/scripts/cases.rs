@@ -469,7 +469,7 @@ pub const CASES: &[Case] = &[
             "0 CONFIG SET maxmemory",
             "0 CONFIG SET no-such-setting 1",
             "0 CONFIG SET maxmemory 1 no-such-setting 1",
-            "0 CONFIG SET port 99999999",
+            "0 CONFIG SET timeout -5",
             "0 CONFIG SET databases 5",
             "0 CONFIG SET hz abc",
             "0 CONFIG SET MaxMemory 3GB",
@@ -517,11 +517,11 @@ pub const CASES: &[Case] = &[
     Case {
         name: "frequency",
         lines: &[
-            "0 SET a 1",
+            "0 SET a text",
             "0 OBJECT FREQ a",
             "0 OBJECT IDLETIME a",
             "0 CONFIG SET maxmemory-policy allkeys-lfu",
-            "0 SET b 1",
+            "0 SET b text",
             "0 OBJECT FREQ b",
             "0 OBJECT IDLETIME b",
             "0 OBJECT FREQ missing",

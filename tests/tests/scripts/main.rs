@@ -7,16 +7,22 @@ use std::io::ErrorKind;
 use std::time::Duration;
 
 use cases::{CASES, Case};
-use torc_tests::allow::{self, Rule};
 use torc_tests::client::{self, Client};
 use torc_tests::peer::Peer;
 use torc_tests::process::Server;
-use torc_tests::replay::{show, split};
+use torc_tests::replay::{Judge, show, split};
 use torc_tests::reply::Reply;
 use torc_tests::torc;
 
 /// Connections a script may use, opened in this order.
 const CONNECTIONS: usize = 3;
+
+/// What was asked on which connection, and the answer.
+struct Line {
+    connection: usize,
+    words: Vec<Vec<u8>>,
+    reply: Reply,
+}
 
 struct Seat {
     client: Option<Client>,
@@ -73,7 +79,7 @@ fn unescape(text: &str) -> Vec<u8> {
 
 /// Plays the lines; each is `CONNECTION COMMAND`, `CONNECTION! COMMAND` when no reply is to come (whatever comes shows
 /// up as the next line's reply), or `wait MILLISECONDS`.
-fn play(server: &Server, case: &Case, resp3: bool) -> Vec<(Vec<Vec<u8>>, Reply)> {
+fn play(server: &Server, case: &Case, resp3: bool) -> Vec<Line> {
     let mut seats: Vec<Seat> = (0..CONNECTIONS).map(|_| Seat::open(server, resp3)).collect();
     let mut talk = Vec::new();
     for line in case.lines {
@@ -84,7 +90,8 @@ fn play(server: &Server, case: &Case, resp3: bool) -> Vec<(Vec<Vec<u8>>, Reply)>
         }
         let words = words(command, &seats);
         let (who, silent) = who.strip_suffix('!').map_or((who, false), |who| (who, true));
-        let seat = &mut seats[who.parse::<usize>().expect("the number of a connection")];
+        let connection: usize = who.parse().expect("the number of a connection");
+        let seat = &mut seats[connection];
         let reply = match &mut seat.client {
             Some(client) => ask(client, &words, silent),
             None => Reply::Closed("before".to_owned()),
@@ -92,7 +99,7 @@ fn play(server: &Server, case: &Case, resp3: bool) -> Vec<(Vec<Vec<u8>>, Reply)>
         if matches!(reply, Reply::Closed(_)) {
             seat.client = None;
         }
-        talk.push((words, reply));
+        talk.push(Line { connection, words, reply });
     }
     talk
 }
@@ -111,27 +118,19 @@ fn ask(client: &mut Client, words: &[Vec<u8>], silent: bool) -> Reply {
     }
 }
 
-fn agree(case: &Case, args: &Vec<Vec<u8>>, theirs: &Reply, ours: &Reply) -> bool {
-    let closed = matches!((theirs, ours), (Reply::Closed(_), Reply::Closed(_)));
-    closed
-        || allow::agree(args, theirs, ours)
-        || (case.rule == Some(Rule::Shape) && Rule::Shape.agree(theirs, ours))
-}
-
-fn start(case: &Case, shards: usize) -> Server {
-    torc::start(shards, case.options)
-}
-
 fn compare(case: &Case, shards: usize, resp3: bool, wrong: &mut Vec<String>) {
     let peer = case.peer.start(case.options);
-    let torc = start(case, shards);
-    let theirs = play(&peer, case, resp3);
-    let ours = play(&torc, case, resp3);
-    for (index, ((args, theirs), (_, ours))) in theirs.iter().zip(&ours).enumerate() {
-        if !agree(case, args, theirs, ours) {
+    let torc = torc::start(shards, case.options);
+    let mut judge = Judge::default();
+    for (index, (theirs, ours)) in play(&peer, case, resp3).iter().zip(&play(&torc, case, resp3)).enumerate()
+    {
+        let same = judge.agree(theirs.connection, &theirs.words, &theirs.reply, &ours.reply);
+        let shape = case.rule.is_some_and(|rule| rule.agree(&theirs.reply, &ours.reply));
+        if !same && !shape {
             let protocol = if resp3 { "RESP3" } else { "RESP2" };
-            let line = format!("script {} on {}, {protocol}, line {}", case.name, torc.name, index + 1);
-            wrong.push(format!("{line}: {}\n    peer: {theirs}\n    torc: {ours}", show(args)));
+            let place = format!("script {} on {}, {protocol}, line {}", case.name, torc.name, index + 1);
+            let (asked, theirs, ours) = (show(&theirs.words), &theirs.reply, &ours.reply);
+            wrong.push(format!("{place}: {asked}\n    peer: {theirs}\n    torc: {ours}"));
             break;
         }
     }
