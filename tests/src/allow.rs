@@ -61,8 +61,8 @@ pub const ALLOWED: &[Allowed] = &[
     allow("SLOWLOG LEN", Rule::AnyInt, "which command was slow depends on the machine"),
     allow(
         "DEBUG OBJECT",
-        Rule::Words(&["at", "lru", "lru_seconds_idle", "serializedlength"]),
-        "an address, two clocks, and a length in RDB bytes, which the server cannot count before it has the format",
+        Rule::Words(&["at", "refcount", "lru", "lru_seconds_idle", "serializedlength"]),
+        "an address, who else holds the object, two clocks, and a length in RDB bytes, a format that is not here yet",
     ),
     allow("CLIENT HELP", Rule::Shape, "help texts are our own words"),
     allow("COMMAND HELP", Rule::Shape, "help texts are our own words"),

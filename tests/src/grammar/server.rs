@@ -5,13 +5,15 @@ use super::{Arg, Row};
 
 /// Settings that both servers have and that change nothing the other tests look at, with values good and bad.
 const SETTING: Arg = One(&[
-    &[Word("maxmemory"), One(&[&[Word("0")], &[Word("100mb")], &[Word("1gb")], &[Int]])],
+    &[
+        Word("maxmemory"),
+        One(&[&[Word("0")], &[Word("100mb")], &[Word("1gb")], &[Word("10kk")], &[Word("-1")], &[Value]]),
+    ],
     &[Word("slowlog-max-len"), One(&[&[Word("10")], &[Word("128")], &[Int]])],
     &[Word("slowlog-log-slower-than"), One(&[&[Word("10000")], &[Word("-1")], &[Int]])],
     &[Word("hz"), One(&[&[Word("10")], &[Word("50")], &[Word("abc")]])],
     &[Word("lfu-decay-time"), One(&[&[Word("1")], &[Int]])],
     &[Word("lfu-log-factor"), One(&[&[Word("10")], &[Int]])],
-    &[Word("loglevel"), One(&[&[Word("notice")], &[Word("warning")], &[Word("bogus")]])],
     &[Word("latency-tracking"), One(&[&[Word("yes")], &[Word("no")], &[Word("maybe")]])],
     &[Word("maxmemory-policy"), One(&[&[Word("noeviction")], &[Word("bogus")]])],
     &[Word("timeout"), One(&[&[Word("0")], &[Word("3000")], &[Word("-1")]])],
@@ -61,7 +63,8 @@ pub const ROWS: &[Row] = &[
             &[Word("SET-ACTIVE-EXPIRE"), Word("0")],
         ],
     )
-    .exact(),
+    .exact()
+    .lasting(),
     Row::new("FLUSHALL", FLUSH),
     Row::new("FLUSHDB", FLUSH),
     Row::new("LATENCY", &[&[], &[Value]]),
