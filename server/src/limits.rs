@@ -6,8 +6,8 @@ pub const SLOTS: usize = 16384;
 /// Most shards of one process: a shard number travels as a byte-sized index in slot routing tables.
 pub const MAX_SHARDS: usize = 128;
 
-/// Arguments of one command; the reference server's `PROTO_MAX_MULTIBULK_LEN` (1024 * 1024 = i32 safe).
-pub const MAX_ARGUMENTS: usize = 1024 * 1024;
+/// Arguments of one command, as in the reference server; the query buffer limit bounds their bytes.
+pub const MAX_ARGUMENTS: usize = i32::MAX as usize;
 
 /// Bytes of one inline command line, as in the reference server.
 pub const MAX_INLINE: usize = 64 * 1024;
@@ -22,7 +22,11 @@ pub const COMMANDS_PER_BATCH: usize = 64;
 
 /// Replies a session may have outstanding on other cores. At the limit the session stops parsing; its
 /// input stays in its buffer, then in the socket, so the client is slowed, not refused.
-pub const OUTSTANDING_REPLIES: usize = 4096;
+pub const OUTSTANDING_REPLIES: usize = 512;
+
+/// Where that limit begins for a session whose replies are not known yet: a pipeline of 64 goes at once.
+/// Small replies raise it one by one, a large one lowers it to what `OUTPUT_PAUSE` holds of its size.
+pub const FIRST_WINDOW: usize = 64;
 
 /// Unsent reply bytes at which a session stops executing further commands of its pipeline until the
 /// client has read some. A client that never reads therefore pins at most this much plus one reply.

@@ -38,7 +38,7 @@ pub struct Core {
     pub index: usize,
     pub settings: Settings,
     pub node: NodeFacts,
-    pub clients: Slab<Client>,
+    pub clients: Slab<Box<Client>>,
     /// Id of the client whose `EveryCore` command runs now, on whatever core; set before each part runs.
     pub caller: u64,
     /// Session keys of clients that CLIENT KILL or a limit condemned in this turn.

@@ -181,6 +181,10 @@ pub struct Session {
     pub awaited: (u64, bool),
     pub multi: Option<Box<Multi>>,
     pub watched: Vec<Watched>,
+    /// The next command is a transaction, which waits for the replies to all before it.
+    pub barrier: bool,
+    /// Replies that may be outstanding: grows with small ones, shrinks with large ones.
+    window: usize,
     /// In the list of sessions with something to send.
     pub dirty: bool,
     /// The network has been told to stop reading.
@@ -205,6 +209,8 @@ impl Session {
             awaited: (0, false),
             multi: None,
             watched: Vec::new(),
+            barrier: false,
+            window: limits::FIRST_WINDOW,
             dirty: false,
             paused: false,
             half_closed: false,
@@ -216,9 +222,21 @@ impl Session {
     /// Whether commands must wait: for a transaction, for replies of other cores, for the client to read.
     #[inline]
     pub fn is_stalled(&self) -> bool {
+        let outstanding = self.replies.outstanding();
         self.transaction.is_some()
-            || self.replies.outstanding() >= limits::OUTSTANDING_REPLIES
+            || self.barrier && outstanding > 0
+            || outstanding >= self.window
             || self.replies.unsent() >= limits::OUTPUT_PAUSE
+    }
+
+    /// Reply number `reply` has come from another core. How many more may be outstanding depends on its size,
+    /// so that a client that does not read pins little.
+    pub fn fill(&mut self, reply: u64, bytes: &[u8]) {
+        self.replies.fill(reply, bytes);
+        self.window = match limits::OUTPUT_PAUSE / limits::OUTSTANDING_REPLIES {
+            share if bytes.len() <= share => (self.window + 1).min(limits::OUTSTANDING_REPLIES),
+            _ => (limits::OUTPUT_PAUSE / bytes.len()).clamp(1, self.window),
+        };
     }
 }
 

@@ -52,6 +52,11 @@ impl Machine {
         self.core.last_tick = (self.core.ticks)();
         let mut stopped = None;
         for (index, route) in routes.iter().enumerate() {
+            if self.waits_for_replies(key, route) {
+                self.sessions[key].barrier = true;
+                stopped = Some(if index == 0 { 0 } else { commands.end(index - 1) });
+                break;
+            }
             self.run_command(key, commands.argv(index, buf), route);
             let gone = !self.sessions.contains(key);
             let last = index + 1 == routes.len();
@@ -66,6 +71,20 @@ impl Machine {
             self.bound_output(key);
         }
         stopped
+    }
+
+    /// Whether a command must wait until all earlier ones have their replies: those that become transactions
+    /// do, or a command of theirs could overtake an earlier one that waits for a lock.
+    #[inline]
+    fn waits_for_replies(&mut self, key: usize, route: &Route) -> bool {
+        let session = &mut self.sessions[key];
+        session.barrier = false;
+        let outstanding = session.replies.outstanding() > 0;
+        outstanding && route.row != NO_ROW && {
+            let run = table().row(route.row).run;
+            route.home == Home::Several
+                || matches!(run, Run::EveryCore { .. } | Run::Walk(_) | Run::Control(Control::Exec | Control::Watch))
+        }
     }
 
     #[inline]
@@ -152,6 +171,14 @@ impl Machine {
             client.flags |= ClientFlags::MULTI_ABORTED;
         }
         self.core.count_error("ERR");
+        if [&b"POST"[..], b"Host:"].iter().any(|name| argv.get(0).eq_ignore_ascii_case(name)) {
+            // Somebody's browser was tricked into talking to us.
+            let client = &self.core.clients[key];
+            tracing::warn!(client = client.id, addr = %client.addr, "closing a client that speaks HTTP");
+            self.core.doomed.push(key);
+            self.core.clients[key].flags |= ClientFlags::CLOSE_AFTER_REPLY;
+            return;
+        }
         self.answer(key, |reply| match table().find(argv.get(0)) {
             Some(container) if argv.len() > 1 => {
                 refuse_unknown_subcommand(table().row(container), argv, reply);

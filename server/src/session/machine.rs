@@ -46,7 +46,7 @@ pub struct Machine {
     pub post: Post,
     pub actions: Actions,
     pub(super) participant: Participant,
-    pub(super) sessions: Slab<Session>,
+    pub(super) sessions: Slab<Box<Session>>,
     pub(super) ring: Ring,
     pub(super) hasher: KeyHasher,
     pub(super) counters: Box<dyn Counters>,
@@ -112,10 +112,10 @@ impl Machine {
         let id = self.counters.next_client();
         let mut client = Client::new(id, peer.fd, peer.addr, peer.laddr, self.core.now);
         client.flags.set(ClientFlags::UNIX_SOCKET, peer.unix);
-        let key = self.core.clients.insert(client);
+        let key = self.core.clients.insert(Box::new(client));
         self.serial += 1;
         let session_id = self.serial << 32 | key as u64;
-        let same = self.sessions.insert(Session::new(session_id, self.core.now));
+        let same = self.sessions.insert(Box::new(Session::new(session_id, self.core.now)));
         assert_eq!(key, same, "sessions and clients come and go together");
         self.core.stats.connections_received += 1;
         key
@@ -371,7 +371,7 @@ impl Machine {
     }
 
     pub(super) fn fill(&mut self, key: usize, reply: u64, bytes: &[u8]) {
-        self.sessions[key].replies.fill(reply, bytes);
+        self.sessions[key].fill(reply, bytes);
         self.bound_output(key);
         if self.sessions[key].replies.unsent() > 0 {
             self.mark_dirty(key);

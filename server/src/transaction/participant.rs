@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::{
     Batch, Executed, Executing, Late, Message, Post, Scheduling, TransactionId, Verdict, Work, WorkResult,
 };
-use crate::commands::{Args, Core, Ctx, Run, execute_local, table, visit_key, walk_step};
+use crate::commands::{Access, Args, Core, Ctx, Run, execute_local, table, visit_key, walk_step};
 use crate::resp::{Refusal, Reply};
 use crate::shard::{self, Call, Parked, Ready, Shard, Token, lock_set};
 
@@ -168,7 +168,9 @@ pub fn park_if_locked(shard: &mut Shard, call: &Call, token: Token) -> bool {
 
 #[cold]
 fn park_behind_lock(shard: &mut Shard, call: &Call, token: Token) -> bool {
-    let set = lock_set(table().row(call.row), call.argv, shard.data.keyspace.hasher());
+    let mut set = lock_set(table().row(call.row), call.argv, shard.data.keyspace.hasher());
+    // A lock of the session's own keeps its commands on this shard in order behind one that is parked.
+    set.keys.push((token.session.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ token.core as u64, Access::Write));
     if !shard.must_wait(&set) {
         return false;
     }

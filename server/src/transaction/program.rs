@@ -208,7 +208,7 @@ impl Program {
     }
 
     fn walk(&mut self, env: &mut Env, plan: WalkPlan) -> Option<Hop> {
-        let Client { db, resp3, .. } = env.core.clients[env.client];
+        let Client { db, resp3, .. } = *env.core.clients[env.client];
         if let Some((shard, cursor, budget)) = plan.next(env.ring) {
             let work = Work::Walk { db, cursor, budget, filter: plan.filter().clone() };
             self.stage = Stage::Walk(plan);
@@ -242,7 +242,7 @@ impl Program {
             }
             Run::Steps(next) => return self.step(env, next, 0, Ok(Vec::new())),
             Run::EveryCore { merge, .. } => {
-                let Client { db, resp3, id: caller, .. } = env.core.clients[env.client];
+                let Client { db, resp3, id: caller, .. } = *env.core.clients[env.client];
                 let row = self.commands[self.at].row;
                 let work = |shard| {
                     (shard, vec![(shard, Work::Every { row, db, resp3, caller, argv: argv.to_owned() })])
@@ -263,7 +263,7 @@ impl Program {
                 }
             }
             Run::Control(Control::Watch) => {
-                let Client { db, .. } = env.core.clients[env.client];
+                let Client { db, .. } = *env.core.clients[env.client];
                 let mut works = Works::default();
                 for (tag, key) in argv.iter().skip(1).enumerate() {
                     let home = env.ring.home(env.hasher.key(key).slot);
@@ -291,7 +291,7 @@ impl Program {
 
     /// All commands from here on that live whole on one shard each, in one hop.
     fn begin_run(&mut self, env: &mut Env) -> Hop {
-        let Client { db, resp3, flags, .. } = env.core.clients[env.client];
+        let Client { db, resp3, flags, .. } = *env.core.clients[env.client];
         let no_touch = flags.contains(crate::commands::ClientFlags::NO_TOUCH);
         let mut works = Works::default();
         let mut count = 0;
@@ -311,7 +311,7 @@ impl Program {
 
     /// Gives each shard the command with only its keys; also returns which keys each work got.
     fn split(&self, env: &Env, row: &Command, last: bool) -> (Hop, Vec<Vec<usize>>) {
-        let Client { db, resp3, flags, .. } = env.core.clients[env.client];
+        let Client { db, resp3, flags, .. } = *env.core.clients[env.client];
         let no_touch = flags.contains(crate::commands::ClientFlags::NO_TOUCH);
         let queued = &self.commands[self.at];
         let argv = queued.argv.borrow();
