@@ -24,9 +24,10 @@ pub const COMMANDS_PER_BATCH: usize = 64;
 /// input stays in its buffer, then in the socket, so the client is slowed, not refused.
 pub const OUTSTANDING_REPLIES: usize = 512;
 
-/// Where that limit begins for a session whose replies are not known yet: a pipeline of 64 goes at once.
-/// Small replies raise it one by one, a large one lowers it to what `OUTPUT_PAUSE` holds of its size.
-pub const FIRST_WINDOW: usize = 64;
+/// Where that limit begins for a session whose replies are not known yet. Small replies
+/// raise it one by one, so that it doubles with every hop; a large one lowers it to what `OUTPUT_PAUSE` holds
+/// of its size.
+pub const FIRST_WINDOW: usize = 16;
 
 /// Unsent reply bytes at which a session stops executing further commands of its pipeline until the
 /// client has read some. A client that never reads therefore pins at most this much plus one reply.

@@ -200,7 +200,7 @@ pub fn list(core: &mut Core, ctx: &mut Ctx, args: &mut Args) -> Result<(), Refus
     let wanted: Vec<&Client> = core
         .clients
         .iter()
-        .map(|(_, client)| client)
+        .map(|(_, client)| client.as_ref())
         .filter(|client| kind.is_none_or(|kind| kind == type_of(client)))
         .filter(|client| ids.as_ref().is_none_or(|ids| ids.contains(&client.id)))
         .collect();

@@ -228,6 +228,7 @@ impl CoreLoop {
         facts.used_memory = self.shared.used_memory();
         facts.used_memory_peak = facts.used_memory_peak.max(facts.used_memory);
         self.machine.core.stats.sample(self.machine.core.now);
+        process::give_memory_back();
         if let Some(watchdog) = &mut self.watchdog {
             watchdog.feed(self.machine.core.now, &self.shared);
         }

@@ -90,6 +90,13 @@ pub fn operating_system() -> String {
     format!("{system} {release} {}", std::env::consts::ARCH)
 }
 
+/// Gives memory that this thread has freed back to the kernel. The allocator does so by itself only while
+/// it is being used, so that a core which rests after a large value would keep it.
+pub fn give_memory_back() {
+    // SAFETY: the call takes no pointers and may be made on any thread at any time.
+    unsafe { libmimalloc_sys::mi_collect(false) };
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -83,7 +83,10 @@ impl Machine {
         outstanding && route.row != NO_ROW && {
             let run = table().row(route.row).run;
             route.home == Home::Several
-                || matches!(run, Run::EveryCore { .. } | Run::Walk(_) | Run::Control(Control::Exec | Control::Watch))
+                || matches!(
+                    run,
+                    Run::EveryCore { .. } | Run::Walk(_) | Run::Control(Control::Exec | Control::Watch)
+                )
         }
     }
 

@@ -279,6 +279,8 @@ impl Machine {
             self.actions.close.push(key);
         }
         if self.sessions[key].transaction.is_none() {
+            // The key may name another session before the turn ends.
+            self.core.doomed.retain(|&doomed| doomed != key);
             self.unwatch(key);
             self.sessions.remove(key);
             self.core.clients.remove(key);
