@@ -31,7 +31,7 @@ impl Shell {
             let addr = format!("127.0.0.1:{id}").into();
             let mut client = Client::new(id, 9, addr, "127.0.0.1:6379".into(), core.now);
             client.flags.insert(ClientFlags::AUTHENTICATED);
-            core.clients.insert(client);
+            core.clients.insert(Box::new(client));
             core
         };
         let shard = |index: usize| {
