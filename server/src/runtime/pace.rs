@@ -8,9 +8,15 @@
 //! by entering the kernel. Only if all of this holds:
 //! - `spin-us` is not 0, and no other shard shares the CPU (the caller passes 0 then);
 //! - something was received since the last sleep, and within about a millisecond it came from at most
-//!   [`FEW`] distinct sources (connections, or the mail of other cores);
+//!   [`FEW`] distinct sources (connections, or the mail of other cores). With more of them spinning still
+//!   helps a core that has its CPU to itself, but not one of several beside the clients on one machine;
+//! - at the pace of the last millisecond there is an even chance that work comes within the spin: half a
+//!   piece of it is to be expected;
 //! - spinning has paid off lately: after the nth miss in a row the next 2ⁿ - 1 sleeps (at most
 //!   [`MOST_SKIPPED`]) go without. A client that asks every few milliseconds thus costs next to nothing.
+//!
+//! Measured with one unpipelined client and 50 µs: 1.7 times the requests per second of a core that
+//! sleeps, at no more CPU per request, for the sleeps and wake-ups saved are worth the spinning.
 //!
 //! **A crowd: gather.** Once this turn's replies have left, wait until half of the crowd has asked again,
 //! but at most `gather-us`, and serve them together. Measured with 50 unpipelined clients it halves the
@@ -22,11 +28,12 @@
 //!
 //! **Otherwise: sleep** until something happens.
 
-/// Most sources of work within a window for which a core still spins.
-const FEW: u32 = 4;
+/// Most sources of work within a window for which a core spins.
+const FEW: u32 = 8;
 
-/// Fewest sources of work within a window for which a core gathers.
-const CROWD: u32 = 16;
+/// Fewest sources of work within a window for which a core gathers. With 16 clients gathering saves a
+/// third of the CPU as well, but the median latency rises by a fifth.
+const CROWD: u32 = 24;
 
 /// Pieces of work that must be expected while gathering.
 const COMPANY: u64 = 2;
@@ -131,7 +138,9 @@ impl Pace {
         }
         self.roll(now_us);
         let idle = !std::mem::take(&mut self.fresh);
-        if idle || self.sources() > FEW {
+        let Seen { pieces, span_us, .. } = self.previous;
+        let slow = 2 * pieces * self.spin_us < span_us;
+        if idle || slow || self.sources() > FEW {
             return 0;
         }
         if self.skip > 0 {
@@ -160,45 +169,41 @@ mod tests {
     const LIMIT: u64 = 50;
 
     #[test]
-    fn one_busy_client_is_spun_for_and_silence_is_not() {
-        let (mut pace, mut client) = (Pace::new(LIMIT, LIMIT), 0);
+    fn few_clients_are_spun_for_and_silence_is_not() {
+        let mut pace = Pace::new(LIMIT, LIMIT);
         assert_eq!(pace.spin_us(10), 0, "nothing was received yet");
-        for turn in 0..100 {
-            pace.count(&mut client);
-            assert_eq!(pace.gather(20 + turn * 30), None);
-            assert_eq!(pace.spin_us(20 + turn * 30), LIMIT);
-            pace.hit();
-        }
-        assert_eq!(pace.spin_us(4000), 0, "a timer ended the last sleep");
+        let now_us = crowd(&mut pace, FEW as usize, 30);
+        assert_eq!((pace.gather(now_us), pace.spin_us(now_us)), (None, LIMIT));
+        assert_eq!(pace.spin_us(now_us), 0, "a timer ended the last sleep");
     }
 
     #[test]
-    fn many_clients_are_not_spun_for() {
+    fn many_clients_and_a_slow_one_are_not_spun_for() {
         let mut pace = Pace::new(LIMIT, 0);
-        let mut clients = [0; FEW as usize + 1];
-        clients.iter_mut().for_each(|mark| pace.count(mark));
-        assert_eq!(pace.spin_us(WINDOW_US), 0);
-        pace.count(&mut clients[0]);
-        assert_eq!(pace.spin_us(WINDOW_US + 10), 0, "the window before still counts");
-        pace.count(&mut clients[0]);
-        assert_eq!(pace.spin_us(2 * WINDOW_US), LIMIT);
+        let now_us = crowd(&mut pace, FEW as usize + 1, 10);
+        assert_eq!(pace.spin_us(now_us), 0);
+        let mut pace = Pace::new(LIMIT, 0);
+        let now_us = crowd(&mut pace, 1, 2 * LIMIT + 1);
+        assert_eq!(pace.spin_us(now_us), 0, "less than half a piece of work within the spin");
     }
 
     #[test]
     fn misses_in_a_row_are_followed_by_ever_more_plain_sleeps() {
         let (mut pace, mut client) = (Pace::new(LIMIT, 0), 0);
+        let mut now_us = crowd(&mut pace, 1, 10);
         let mut spun = 0;
-        for request in 0..1000 {
+        for _ in 0..1000 {
+            now_us += 10;
             pace.count(&mut client);
-            if pace.spin_us(request * 5000) > 0 {
+            if pace.spin_us(now_us) > 0 {
                 spun += 1;
                 pace.miss();
             }
         }
-        assert!((5..30).contains(&spun), "{spun} spins for 1000 lone requests");
+        assert!((5..30).contains(&spun), "{spun} spins in 1000 misses");
         let retried = (0..=MOST_SKIPPED).any(|_| {
             pace.count(&mut client);
-            pace.spin_us(0) > 0
+            pace.spin_us(now_us) > 0
         });
         assert!(retried, "it never gives up for good");
     }
