@@ -260,3 +260,19 @@ fn info_counts_what_happened() {
     assert_eq!(client.line("CONFIG RESETSTAT").text(), "OK");
     assert_eq!(info(&mut client, "stats", "keyspace_hits"), "0");
 }
+
+#[test]
+fn memory_reports_say_what_is_held() {
+    let torc = torc::start(2, &[]);
+    let mut client = torc.client();
+    (0..50).for_each(|key| drop(client.line(&format!("SET key:{key} 1"))));
+    let stats = client.line("MEMORY STATS");
+    let count = stats.elements().chunks(2).find(|pair| pair[0].text() == "keys.count");
+    assert_eq!(count.and_then(|pair| pair[1].int()), Some(50), "{stats:?}");
+    for report in ["MEMORY DOCTOR", "MEMORY MALLOC-STATS"] {
+        let reply = client.line(report);
+        assert!(reply.bytes().is_some_and(|text| !text.is_empty()), "{report}: {reply:?}");
+    }
+    assert_eq!(client.line("MEMORY PURGE").text(), "OK");
+    assert_eq!(client.line("DBSIZE").int(), Some(50));
+}

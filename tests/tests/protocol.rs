@@ -39,9 +39,9 @@ const WRITTEN: &[&[u8]] = &[
     b"\n",
     b"PING\r\n",
     b"PING\n",
-    b"ping hello\r\n",
+    b"ping howdy\r\n",
     b"  PING  \r\n",
-    b"PING \"hello world\"\r\n",
+    b"PING \"howdy world\"\r\n",
     b"PING 'it''s'\r\n",
     b"PING 'it\\'s'\r\n",
     b"PING \"\\x41\\n\\t\\\"\\q\"\r\n",
@@ -203,7 +203,7 @@ fn pipeline(random: &mut Random) -> Vec<u8> {
         "MGET a b c",
         "MSET c 1 d 2",
         "DEL a d",
-        "ECHO hello",
+        "ECHO howdy",
         "MULTI",
         "EXEC",
         "STRLEN b",
@@ -294,7 +294,7 @@ fn a_command_may_arrive_byte_by_byte() {
     for shards in torc::shard_counts() {
         let torc = torc::start(shards, &[]);
         let mut client: Client = torc.client();
-        for command in [vec!["SET", "a", "hello\r\nworld"], vec!["GET", "a"], vec!["MGET", "a", "b", "a"]] {
+        for command in [vec!["SET", "a", "howdy\r\nworld"], vec!["GET", "a"], vec!["MGET", "a", "b", "a"]] {
             for byte in client::encode(&command) {
                 client.send(&[byte]).expect("the server takes a byte");
             }

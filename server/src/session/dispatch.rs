@@ -161,7 +161,9 @@ impl Machine {
         if in_multi && row.flags.contains(Flags::NO_MULTI) {
             return Err(Refusal::err("Command not allowed inside a transaction"));
         }
-        if self.core.out_of_memory && row.flags.contains(Flags::DENYOOM) {
+        // Between MULTI and EXEC whatever would be queued takes memory.
+        let takes_memory = row.flags.contains(Flags::DENYOOM) || in_multi && queues(row.run, row.flags);
+        if self.core.out_of_memory && takes_memory {
             return Err(Refusal::OutOfMemory);
         }
         Ok(())

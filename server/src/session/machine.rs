@@ -7,7 +7,7 @@ use super::dispatch::Route;
 use crate::commands::{Client, ClientFlags, Core, Recent, Slowlog, SlowlogEntry};
 use crate::keyspace::{Access, KeyHasher, Ring};
 use crate::limits;
-use crate::resp::{Commands, ParseLimits, Reply};
+use crate::resp::{Commands, ParseLimits, ProtocolError, Reply};
 use crate::shard::Shard;
 use crate::transaction::{Batch, Message, Participant, Post, Site, run_batch};
 
@@ -112,6 +112,8 @@ impl Machine {
         let id = self.counters.next_client();
         let mut client = Client::new(id, peer.fd, peer.addr, peer.laddr, self.core.now);
         client.flags.set(ClientFlags::UNIX_SOCKET, peer.unix);
+        // A password set later concerns later connections, as in the reference server.
+        client.flags.set(ClientFlags::AUTHENTICATED, self.core.settings.requirepass.is_empty());
         let key = self.core.clients.insert(Box::new(client));
         self.serial += 1;
         let session_id = self.serial << 32 | key as u64;
@@ -223,7 +225,7 @@ impl Machine {
                     }
                 },
                 Err(error) => {
-                    self.protocol_error(key, &error.line());
+                    self.protocol_error(key, &error);
                     consumed = input.len();
                     break;
                 }
@@ -234,12 +236,12 @@ impl Machine {
         consumed
     }
 
-    fn protocol_error(&mut self, key: usize, line: &str) {
+    fn protocol_error(&mut self, key: usize, error: &ProtocolError) {
         let session = &mut self.sessions[key];
         let (out, start) = session.replies.begin();
-        Reply::new(out, false).error_line(line);
+        Reply::new(out, false).protocol_error(error);
         session.replies.written(start, false);
-        self.core.count_error(line);
+        self.core.count_error("ERR");
         self.core.clients[key].flags |= ClientFlags::CLOSE_AFTER_REPLY;
         self.mark_dirty(key);
     }

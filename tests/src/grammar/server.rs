@@ -69,6 +69,7 @@ pub const ROWS: &[Row] = &[
     Row::new("FLUSHDB", FLUSH),
     Row::new("LATENCY", &[&[], &[Value]]),
     Row::new("LATENCY|HELP", &[&[]]),
+    Row::new("LATENCY|RESET", &[&[]]),
     Row::new("LOLWUT", &[&[], &[Word("VERSION"), Int]]).exact(),
     Row::new("MEMORY", &[&[], &[Value]]),
     Row::new("MEMORY|HELP", &[&[]]),
