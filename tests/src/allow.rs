@@ -23,8 +23,8 @@ pub enum Rule {
     Words(&'static [&'static str]),
     /// Aggregates and kinds agree, down to the elements' kinds; texts do not matter.
     Shape,
-    /// Both errors with the same first word, or the same.
-    ErrorCode,
+    /// The same kind of reply.
+    Kind,
 }
 
 pub struct Allowed {
@@ -46,6 +46,11 @@ pub const ALLOWED: &[Allowed] = &[
     allow("EXPIRETIME", Rule::NearTime(LAG / 1000), "a relative expiry counts from each server's own now"),
     allow("PEXPIRETIME", Rule::NearTime(LAG), "a relative expiry counts from each server's own now"),
     allow("OBJECT IDLETIME", Rule::Near(LAG / 1000), "counts seconds from each server's own now"),
+    allow(
+        "OBJECT REFCOUNT",
+        Rule::AnyInt,
+        "which small integers are shared is an economy of the reference's own",
+    ),
     allow("KEYS", Rule::Unordered, "the order of keys is unspecified"),
     allow("SCAN", Rule::Shape, "cursors and pages are a server's own; whole scans compare as sets"),
     allow("RANDOMKEY", Rule::AnyText, "random"),
@@ -56,6 +61,9 @@ pub const ALLOWED: &[Allowed] = &[
     allow("HELLO", Rule::Fields(&["server", "version", "id", "mode", "modules"]), "names another server"),
     allow("COMMAND COUNT", Rule::AnyInt, "commands of other families come later"),
     allow("CONFIG GET", Rule::Fields(&[]), "the order of settings is unspecified"),
+    allow("MEMORY DOCTOR", Rule::AnyText, "advice in our own words"),
+    allow("MEMORY MALLOC-STATS", Rule::AnyText, "another allocator"),
+    allow("MEMORY STATS", Rule::Kind, "another allocator, and other parts to count"),
     allow("MEMORY USAGE", Rule::AnyInt, "a smaller figure is the point of the slot table"),
     allow("LOLWUT", Rule::AnyText, "no art here: the version line alone"),
     allow("SLOWLOG LEN", Rule::AnyInt, "which command was slow depends on the machine"),
@@ -68,6 +76,7 @@ pub const ALLOWED: &[Allowed] = &[
     allow("COMMAND HELP", Rule::Shape, "help texts are our own words"),
     allow("CONFIG HELP", Rule::Shape, "help texts are our own words"),
     allow("LATENCY HELP", Rule::Shape, "help texts are our own words"),
+    allow("MODULE HELP", Rule::Shape, "help texts are our own words"),
     allow("MEMORY HELP", Rule::Shape, "help texts are our own words"),
     allow("OBJECT HELP", Rule::Shape, "help texts are our own words"),
     allow("SLOWLOG HELP", Rule::Shape, "help texts are our own words"),
@@ -146,9 +155,7 @@ impl Rule {
                 _ => false,
             },
             (Rule::Shape, a, b) => shape(a, b),
-            (Rule::ErrorCode, Reply::Error(a), Reply::Error(b)) => {
-                a.split(|byte| *byte == b' ').next() == b.split(|byte| *byte == b' ').next()
-            }
+            (Rule::Kind, a, b) => same_kind(a, b),
             _ => false,
         }
     }

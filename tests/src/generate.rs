@@ -337,7 +337,7 @@ impl Generator {
     fn offset(&mut self) -> Vec<u8> {
         match self.random.below(10) {
             0 | 1 => self.odd(),
-            2 => self.random.pick(&["536870911", "536870912", "-1"]).as_bytes().to_vec(),
+            2 => self.random.pick(&["536870912", "9223372036854775800", "-1"]).as_bytes().to_vec(),
             3 if !self.is_small() => self.random.between(1000, 6000).to_string().into_bytes(),
             _ => self.random.between(0, 60).to_string().into_bytes(),
         }

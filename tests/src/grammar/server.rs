@@ -3,12 +3,9 @@
 use super::Arg::{Any, Command, Db, Int, Key, One, Times, Value, Word};
 use super::{Arg, Row};
 
-/// Settings that both servers have and that change nothing the other tests look at, with values good and bad.
+/// Settings that both servers have and that change nothing the other tests look at, with values good and bad. Not
+/// `maxmemory`: the scripts set it, because its strangest numbers (2^64 and beyond) are the reference's accidents.
 const SETTING: Arg = One(&[
-    &[
-        Word("maxmemory"),
-        One(&[&[Word("0")], &[Word("100mb")], &[Word("1gb")], &[Word("10kk")], &[Word("-1")], &[Value]]),
-    ],
     &[Word("slowlog-max-len"), One(&[&[Word("10")], &[Word("128")], &[Int]])],
     &[Word("slowlog-log-slower-than"), One(&[&[Word("10000")], &[Word("-1")], &[Int]])],
     &[Word("hz"), One(&[&[Word("10")], &[Word("50")], &[Word("abc")]])],
@@ -69,12 +66,17 @@ pub const ROWS: &[Row] = &[
     Row::new("FLUSHDB", FLUSH),
     Row::new("LATENCY", &[&[], &[Value]]),
     Row::new("LATENCY|HELP", &[&[]]),
-    Row::new("LATENCY|RESET", &[&[]]),
+    Row::new("LATENCY|RESET", &[&[], &[Value]]),
     Row::new("LOLWUT", &[&[], &[Word("VERSION"), Int]]).exact(),
     Row::new("MEMORY", &[&[], &[Value]]),
+    Row::new("MEMORY|DOCTOR", &[&[]]),
     Row::new("MEMORY|HELP", &[&[]]),
+    Row::new("MEMORY|MALLOC-STATS", &[&[]]),
+    Row::new("MEMORY|PURGE", &[&[]]),
+    Row::new("MEMORY|STATS", &[&[]]),
     Row::new("MEMORY|USAGE", &[&[Key], &[Key, Any(&[&[Word("SAMPLES"), Int]])]]),
     Row::new("MODULE", &[&[], &[Value]]),
+    Row::new("MODULE|HELP", &[&[]]),
     Row::new("MODULE|LIST", &[&[]]),
     Row::new("ROLE", &[&[]]),
     Row::new("SLOWLOG", &[&[], &[Value]]),
