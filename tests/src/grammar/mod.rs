@@ -107,10 +107,6 @@ pub const ELSEWHERE: &[(&str, &str)] = &[
     ("COMMAND|LIST", "command_table"),
     ("INFO", "info"),
     ("LATENCY|HISTOGRAM", "script latency-histogram"),
-    ("MEMORY|DOCTOR", "command_table"),
-    ("MEMORY|MALLOC-STATS", "command_table"),
-    ("MEMORY|PURGE", "command_table"),
-    ("MEMORY|STATS", "command_table"),
     ("SHUTDOWN", "script shutdown, and hostile's end by SHUTDOWN and by signal"),
     ("SLOWLOG|GET", "script slowlog"),
 ];
