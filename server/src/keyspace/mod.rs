@@ -150,7 +150,7 @@ impl Keyspace {
             return false;
         }
         let Some(place) = table.locate(local, key) else { return false };
-        table.is_volatile(place) && table.entry(place).expire().is_some_and(|at| at < now)
+        table.is_volatile(place) && table.entry(place).expire().is_some_and(|at| at <= now)
     }
 
     pub fn len(&self, db: usize) -> usize {
