@@ -468,7 +468,7 @@ mod tests {
             ("*01\r\n".into(), "invalid multibulk length"),
             ("*+1\r\n".into(), "invalid multibulk length"),
             ("* 1\r\n".into(), "invalid multibulk length"),
-            ("*1048577\r\n".into(), "invalid multibulk length"),
+            ("*2147483648\r\n".into(), "invalid multibulk length"),
             ("*99999999999999999999\r\n".into(), "invalid multibulk length"),
             ("*1\r\nx\r\n".into(), "expected '$', got 'x'"),
             ("*3\r\n$3\r\nSET\r\n$1\r\nx\r\n*1\r\n".into(), "expected '$', got '*'"),
