@@ -63,7 +63,7 @@ pub struct Options {
     /// CPU of the load
     #[arg(long, default_value_t = 1)]
     pub load_cpu: usize,
-    /// First of sixteen ports used in turn
+    /// First of 64 ports used in turn
     #[arg(long, default_value_t = 7140)]
     pub port: u16,
     /// Where results.json and RESULTS.md go [default: bench/, with --quick a temporary directory]

@@ -4,7 +4,7 @@
 use std::{
     fs::File,
     io::{Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpStream},
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -15,6 +15,7 @@ use std::{
 
 use clap::ValueEnum;
 use rustix::process::{Pid, Signal, kill_process};
+use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 
 use crate::{
@@ -179,7 +180,7 @@ const START_LIMIT: Duration = Duration::from_secs(20);
 const STOP_LIMIT: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(20);
 /// Ports are used in turn, so that a server never meets its predecessor's closing sockets.
-const PORTS: u16 = 16;
+const PORTS: u16 = 64;
 
 impl Server {
     /// Starts `contender`; returns once it answers. `turn` picks the port.
@@ -251,11 +252,15 @@ impl Drop for Server {
     }
 }
 
-/// The next port in turn on which nothing listens.
+/// The next port in turn that nothing uses. The standard library's listener would take one with connections in
+/// TIME_WAIT too (SO_REUSEADDR), which not every server dares.
 fn free_port(first: u16, turn: u16) -> Result<u16, String> {
-    let ports = (0..PORTS).map(|step| first + (turn + step) % PORTS);
-    let mut free = ports.filter(|&port| TcpListener::bind(("127.0.0.1", port)).is_ok());
-    free.next().ok_or_else(|| format!("ports {first} to {} are all taken: --port", first + PORTS - 1))
+    let vacant = |port: &u16| {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None);
+        socket.and_then(|socket| socket.bind(&SocketAddr::from(([0, 0, 0, 0], *port)).into())).is_ok()
+    };
+    let mut ports = (0..PORTS).map(|step| first + (turn + step) % PORTS);
+    ports.find(vacant).ok_or_else(|| format!("ports {first} to {} are all taken: --port", first + PORTS - 1))
 }
 
 /// One PING answered with anything: the echo server answers in its own way.

@@ -293,8 +293,8 @@ impl Machine {
     fn after_session_command(&mut self, key: usize) {
         let client = &mut self.core.clients[key];
         if client.is(ClientFlags::RESET) {
-            client.flags.remove(ClientFlags::RESET | ClientFlags::MULTI | ClientFlags::MULTI_ABORTED);
-            self.sessions[key].multi = None;
+            client.flags.remove(ClientFlags::RESET);
+            self.leave_multi(key);
             self.unwatch(key);
         }
     }

@@ -79,6 +79,7 @@ impl Machine {
         self.core.clients[key].watching = session.watched.len();
         let (reply, exec) = session.awaited;
         if exec {
+            self.leave_multi(key);
             self.unwatch(key);
         }
         self.fill(key, reply, &bytes);
@@ -138,35 +139,34 @@ impl Machine {
         self.answer(key, |reply| reply.simple("QUEUED"));
     }
 
-    /// Leaves the MULTI state; returns what was queued and whether a refused command spoilt it.
-    pub(super) fn leave_multi(&mut self, key: usize) -> (Vec<Queued>, bool) {
+    /// Leaves the MULTI state.
+    pub(super) fn leave_multi(&mut self, key: usize) {
         let client = &mut self.core.clients[key];
-        let aborted = client.is(ClientFlags::MULTI_ABORTED);
         client.flags.remove(ClientFlags::MULTI | ClientFlags::MULTI_ABORTED);
         (client.queued, client.multi_bytes) = (0, 0);
-        let multi = self.sessions[key].multi.take().unwrap_or_default();
-        (multi.queued, aborted)
+        self.sessions[key].multi = None;
     }
 
     fn exec(&mut self, key: usize) -> Result<(), Refusal> {
         if !self.core.clients[key].is(ClientFlags::MULTI) {
             return Err(Refusal::err("EXEC without MULTI"));
         }
-        let (queued, aborted) = self.leave_multi(key);
-        if aborted {
+        let aborted = self.core.clients[key].is(ClientFlags::MULTI_ABORTED);
+        let queued = self.sessions[key].multi.take().map(|multi| multi.queued).unwrap_or_default();
+        let takes_memory = |queued: &Queued| table().row(queued.row).flags.contains(Flags::DENYOOM);
+        let reason = if aborted {
+            Some(" previous errors.")
+        } else if self.core.out_of_memory && queued.iter().any(takes_memory) {
+            Some(": OOM command not allowed when used memory > 'maxmemory'.")
+        } else {
+            None
+        };
+        if let Some(reason) = reason {
+            self.leave_multi(key);
             self.unwatch(key);
-            return Err(Refusal::Text("EXECABORT Transaction discarded because of previous errors.".into()));
+            return Err(Refusal::Text(format!("EXECABORT Transaction discarded because of{reason}").into()));
         }
-        if self.core.out_of_memory
-            && queued.iter().any(|queued| table().row(queued.row).flags.contains(Flags::DENYOOM))
-        {
-            self.unwatch(key);
-            return Err(Refusal::Text(
-                "EXECABORT Transaction discarded because of: OOM command not allowed when used memory > \
-                 'maxmemory'."
-                    .into(),
-            ));
-        }
+        // To the commands in it the client is still in MULTI; `conclude` ends that.
         self.transact(key, Program::new(queued, true), true);
         Ok(())
     }

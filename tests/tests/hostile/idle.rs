@@ -54,9 +54,12 @@ fn ten_thousand_idle_connections_cost_little() {
     let idle = connections(&server, COUNT - warm.len());
     let connected = || (info(&server, "clients", "connected_clients").parse() == Ok(COUNT + 1)).then_some(());
     clock::poll(Duration::from_secs(20), connected).expect("all of them are accepted");
-    let each = server.resident().saturating_sub(before) / idle.len();
-    eprintln!("{each} bytes of resident memory per idle connection");
-    assert!(torc::is_stand_in() || each <= 2048, "{each} bytes per idle connection");
+    // A core gives back what it freed once it rests, the tables outgrown on the way among it.
+    let each = || server.resident().saturating_sub(before) / idle.len();
+    let small = || (torc::is_stand_in() || each() <= 2048).then_some(());
+    let settled = clock::poll(Duration::from_secs(10), small);
+    eprintln!("{} bytes of resident memory per idle connection", each());
+    settled.unwrap_or_else(|| panic!("{} bytes per idle connection", each()));
 
     let load = load(&server, 3);
     assert!(load < 0.05, "{:.1} % of a core for idle connections", load * 100.0);
