@@ -206,6 +206,7 @@ impl<'a> Bench<'a> {
             let before = cpu_ns(server.pid())?;
             let (growing, lag) = load::set_at_rate(&server, keys, rate, self.stop)?;
             let spent = cpu_ns(server.pid())? - before;
+            let worst_command = server.worst_command_us("SET")?;
             let (control, _) = load::set_at_rate(&server, (keys / 5).max(1), rate, self.stop)?;
             let worst = |stats: &torc_loadgen::OpStats| stats.response.max() as f64 / 1000.0;
             let slow = |stats: &torc_loadgen::OpStats| {
@@ -213,6 +214,7 @@ impl<'a> Bench<'a> {
                 (stats.response.len() - fast) as f64 * 1e6 / stats.response.len() as f64
             };
             let figures = vec![
+                (Metric::WorstCommandUs, worst_command),
                 (Metric::WorstUs, worst(&growing)),
                 (Metric::ControlWorstUs, worst(&control)),
                 (Metric::SlowPerMillion, slow(&growing)),

@@ -12,6 +12,8 @@ pub enum Metric {
     P999Us,
     /// Longest request.
     WorstUs,
+    /// Longest command by the server's own clock: the upper end of its bucket in LATENCY HISTOGRAM.
+    WorstCommandUs,
     /// Longest request of the control: the same load on keys that exist already.
     ControlWorstUs,
     /// Requests per million that took over 2 ms.
@@ -39,6 +41,7 @@ impl Metric {
             Self::P99Us => "p99_us",
             Self::P999Us => "p99.9_us",
             Self::WorstUs => "worst_us",
+            Self::WorstCommandUs => "worst_command_us",
             Self::ControlWorstUs => "control_worst_us",
             Self::SlowPerMillion => "over_2ms_per_million",
             Self::ControlSlowPerMillion => "control_over_2ms_per_million",

@@ -222,6 +222,15 @@ impl Server {
         self.child.id()
     }
 
+    /// The longest that `command` has taken by the server's own clock, µs: the upper end of the highest bucket
+    /// in LATENCY HISTOGRAM.
+    pub fn worst_command_us(&self, command: &str) -> Result<f64, String> {
+        let request = format!("LATENCY HISTOGRAM {command}\r\n");
+        let reply =
+            ask(self.address, request.as_bytes()).map_err(|error| format!("LATENCY HISTOGRAM: {error}"))?;
+        highest_bucket(&reply).ok_or_else(|| format!("LATENCY HISTOGRAM is not understood: {reply}"))
+    }
+
     fn await_answer(&mut self, stop: &AtomicBool) -> Result<(), String> {
         for _ in 0..START_LIMIT.as_millis() / POLL.as_millis() {
             if let Ok(Some(status)) = self.child.try_wait() {
@@ -265,12 +274,35 @@ fn free_port(first: u16, turn: u16) -> Result<u16, String> {
 
 /// One PING answered with anything: the echo server answers in its own way.
 fn ping(address: SocketAddr) -> std::io::Result<()> {
+    ask(address, b"*1\r\n$4\r\nPING\r\n").map(drop)
+}
+
+/// Sends a request; returns the reply, which is short enough to come in one piece.
+fn ask(address: SocketAddr, request: &[u8]) -> std::io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
     stream.set_read_timeout(Some(Duration::from_secs(1)))?;
-    stream.write_all(b"*1\r\n$4\r\nPING\r\n")?;
-    let mut reply = [0; 16];
+    stream.write_all(request)?;
+    let mut reply = [0; 4096];
     match stream.read(&mut reply)? {
         0 => Err(std::io::ErrorKind::UnexpectedEof.into()),
-        _ => Ok(()),
+        length => Ok(String::from_utf8_lossy(&reply[..length]).into_owned()),
+    }
+}
+
+/// The last bucket of a LATENCY HISTOGRAM reply: pairs of a bucket's end in µs and a count, the last integers of it.
+fn highest_bucket(reply: &str) -> Option<f64> {
+    let mut integers = reply.lines().rev().filter_map(|line| line.strip_prefix(':')).skip(1);
+    integers.next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_highest_bucket_of_a_latency_histogram_is_found() {
+        let reply = "*2\r\n$3\r\nset\r\n*4\r\n$5\r\ncalls\r\n:9\r\n$14\r\nhistogram_usec\r\n*4\r\n:1\r\n:7\r\n:33\r\n:9\r\n";
+        assert_eq!(highest_bucket(reply), Some(33.0));
+        assert_eq!(highest_bucket("*0\r\n"), None);
     }
 }

@@ -4,7 +4,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
 use crate::keyspace::Ahead;
-use crate::runtime::Fault;
+use crate::runtime::{Fault, process};
 
 /// Requests that may wait: each shard has at most one region ahead of it. When full, the request is
 /// dropped; its pages are then faulted in one by one as they are touched.
@@ -31,5 +31,8 @@ impl Pager {
 }
 
 fn serve(waiting: Receiver<Ahead>) {
+    // Clearing a huge page takes up to some milliseconds, and a shard may want this CPU meanwhile. A shard that is
+    // never idle gets its pages late, so one by one: slower on the whole, but without a pause.
+    process::run_last();
     waiting.into_iter().for_each(Ahead::fault_in);
 }

@@ -49,6 +49,17 @@ fn usage(who: libc::c_int) -> CpuTime {
     CpuTime { user: span(usage.ru_utime), system: span(usage.ru_stime) }
 }
 
+/// Has the calling thread run only when no other wants its CPU, and give way at once when one wakes.
+pub fn run_last() {
+    // SAFETY: a `sched_param` is plain integers, for which zeroes are a value; SCHED_IDLE wants priority 0.
+    let parameters: libc::sched_param = unsafe { mem::zeroed() };
+    // SAFETY: the pointer is to a live `sched_param`; 0 is the calling thread.
+    let failed = unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const parameters) };
+    if failed != 0 {
+        tracing::debug!("the pager keeps its priority: {}", std::io::Error::last_os_error());
+    }
+}
+
 /// Bytes of physical memory the process holds now; 0 where `/proc` is not mounted.
 pub fn rss() -> u64 {
     status_bytes("/proc/self/status", "VmRSS:")
