@@ -100,6 +100,7 @@ impl Echo {
         let (mut accepted, mut dirty, mut ended) = (Vec::new(), Vec::new(), Vec::new());
         let Echo { net, sessions, free } = self;
         net.turn(wait, &(), |event| match event {
+            Event::File(_) => unreachable!("no file is written here"),
             Event::Accepted { socket, .. } => accepted.push(socket),
             Event::AcceptPaused { error, .. } => eprintln!("accept: error {error}"),
             Event::Received { conn, bytes } => {

@@ -29,6 +29,14 @@ pub const OUTSTANDING_REPLIES: usize = 512;
 /// of its size.
 pub const FIRST_WINDOW: usize = 16;
 
+/// Replies to writes a session may have held back until they are durable; then it is stalled as above.
+pub const HELD_REPLIES: usize = 4096;
+
+/// Replies that may leave wait for those of other cores that will soon follow, so that a pipeline over several
+/// shards is answered by one send: until there are so many bytes of them, or for so many microseconds.
+pub const PARTIAL_OUTPUT: usize = 16 * 1024;
+pub const PARTIAL_WAIT_US: i64 = 1000;
+
 /// Unsent reply bytes at which a session stops executing further commands of its pipeline until the
 /// client has read some. A client that never reads therefore pins at most this much plus one reply.
 pub const OUTPUT_PAUSE: usize = 1 << 20;

@@ -19,6 +19,8 @@ bitflags! {
         const MULTI_ABORTED = 1 << 7;
         /// RESET was asked for: the session drops its MULTI and WATCH state.
         const RESET = 1 << 8;
+        /// No client at all: the log's own session, which applies what has been decided already.
+        const APPLIER = 1 << 9;
     }
 }
 

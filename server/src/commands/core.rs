@@ -2,8 +2,40 @@
 
 use slab::Slab;
 
-use super::{Client, ClientFlags, CommandStats, CoreStats, Slowlog, table};
+use super::{Ask, Client, ClientFlags, CommandStats, CoreStats, Slowlog, table};
 use crate::config::Settings;
+
+/// What the log core last told of the files.
+#[derive(Clone, Debug, Default)]
+pub struct LogFacts {
+    pub loading: bool,
+    /// Whether a snapshot is being written, and since when (Unix seconds).
+    pub saving: bool,
+    pub saving_since: i64,
+    /// Unix seconds of the last snapshot, or of the start.
+    pub last_save: i64,
+    pub last_save_failed: bool,
+    /// Effects since the last snapshot.
+    pub changes_since_save: u64,
+    pub rewriting: bool,
+    pub rewriting_since: i64,
+    pub rewrite_scheduled: bool,
+    pub last_rewrite_failed: bool,
+    pub last_write_failed: bool,
+    pub saves: u64,
+    pub rewrites: u64,
+    /// Seconds that the last snapshot and the last rewrite took; -1: none yet.
+    pub last_save_seconds: i64,
+    pub last_rewrite_seconds: i64,
+    /// Bytes of the append-only files, now and after the last rewrite.
+    pub aof_size: u64,
+    pub aof_base_size: u64,
+    /// Bytes that wait to be written.
+    pub pending: u64,
+    /// End of the log, and how far it is on the disk.
+    pub offset: u64,
+    pub durable_offset: u64,
+}
 
 /// Facts of the process that do not change after start, or that node/ refreshes a few times a second.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +62,7 @@ pub struct NodeFacts {
     pub used_memory: u64,
     /// The most that `used_memory` has been.
     pub used_memory_peak: u64,
+    pub log: LogFacts,
 }
 
 /// One core's side of the commands: everything but the keyspace.
@@ -41,6 +74,8 @@ pub struct Core {
     pub clients: Slab<Box<Client>>,
     /// Id of the client whose `EveryCore` command runs now, on whatever core; set before each part runs.
     pub caller: u64,
+    /// What sessions asked of the log core in this turn.
+    pub asks: Vec<Ask>,
     /// Session keys of clients that CLIENT KILL or a limit condemned in this turn.
     pub doomed: Vec<usize>,
     /// By row number (`Table::number`).
@@ -52,6 +87,12 @@ pub struct Core {
     pub last_tick: u64,
     /// Whether used memory is over `maxmemory`, as known at the start of this turn.
     pub out_of_memory: bool,
+    /// The data is being read from disk: only what needs none of it runs.
+    pub loading: bool,
+    /// Why writes are refused, if they are: the rest of a MISCONF error.
+    pub write_fault: Option<Box<str>>,
+    /// `appendfsync always`: replies to writes wait until the log is durable past their effects.
+    pub holds_writes: bool,
     /// Unix time of this turn: ms, and µs for TIME.
     pub now: i64,
     pub now_us: i64,
@@ -69,6 +110,7 @@ impl Core {
             node,
             clients: Slab::new(),
             caller: 0,
+            asks: Vec::new(),
             doomed: Vec::new(),
             command_stats: vec![CommandStats::default(); table().rows().len()],
             stats: CoreStats::default(),
@@ -76,6 +118,9 @@ impl Core {
             ticks,
             last_tick: 0,
             out_of_memory: false,
+            loading: false,
+            write_fault: None,
+            holds_writes: false,
             now: 0,
             now_us: 0,
             sleep_us: 0,
@@ -87,6 +132,12 @@ impl Core {
     #[inline]
     pub fn is_authenticated(&self, client: usize) -> bool {
         self.clients[client].is(ClientFlags::AUTHENTICATED) || self.settings.requirepass.is_empty()
+    }
+
+    /// Whether some commands are refused for the state of the server.
+    #[inline]
+    pub fn is_restricted(&self) -> bool {
+        self.loading || self.write_fault.is_some()
     }
 
     /// Whether a command that took this long belongs into the slow log.

@@ -16,6 +16,8 @@ pub struct Data {
     pub expired: u64,
     /// Whether active expiry runs (DEBUG SET-ACTIVE-EXPIRE).
     pub active_expire: bool,
+    /// A log is being applied: keys stay whatever the clock says, until it removes them.
+    pub keeps_expired: bool,
     /// How lookups mark entries as used: the policy of `maxmemory-policy`.
     pub access: Access,
     /// State of `next_random`, seeded at start.
@@ -34,6 +36,7 @@ impl Data {
             misses: 0,
             expired: 0,
             active_expire: true,
+            keeps_expired: false,
             access: Access::default(),
             random: seed | 1,
             max_string: limits::MAX_BULK,
@@ -67,7 +70,7 @@ impl<'a> Ctx<'a> {
     /// Removes `key` if its time is up. Every lookup comes through here first.
     #[inline]
     fn expire_if_due(&mut self, key: &Key) {
-        if self.data.keyspace.is_due(self.db, key, self.now) {
+        if self.data.keyspace.is_due(self.db, key, self.now) && !self.data.keeps_expired {
             self.expire(key);
         }
     }

@@ -21,7 +21,12 @@ pub fn execute_local(row: &Command, ctx: &mut Ctx, args: &mut Args) -> Result<()
             }
             Ok(())
         }
-        Run::Container | Run::Session(_) | Run::EveryCore { .. } | Run::Walk(_) | Run::Control(_) => {
+        Run::Container
+        | Run::Session(_)
+        | Run::EveryCore { .. }
+        | Run::Walk(_)
+        | Run::Control(_)
+        | Run::Node(_) => {
             unreachable!("{} does not run on a shard", row.full_name)
         }
     }

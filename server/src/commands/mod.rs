@@ -29,6 +29,7 @@ mod memory;
 mod object;
 mod outbox;
 mod parts;
+mod persistence;
 mod refusals;
 mod row;
 mod server;
@@ -51,12 +52,13 @@ mod testing;
 
 pub use args::Args;
 pub use client::{Client, ClientFlags, ReplyMode};
-pub use core::{Core, NodeFacts};
+pub use core::{Core, LogFacts, NodeFacts};
 pub use ctx::{Ctx, Data};
 pub use execute::{execute_local, visit_key};
 pub use generic_walk::{WalkFilter, WalkPlan, walk_step};
 pub use lookup::{Recent, Table, table};
-pub use outbox::{Mark, Outbox};
+pub use outbox::{Effects, Mark, Outbox};
+pub use persistence::{Ask, Task};
 pub use refusals::{admit, refuse_unknown_command, refuse_unknown_subcommand};
 pub use row::{
     Access, Categories, Command, Control, Flags, Group, Handler, KeyFlags, KeyRef, KeySpec, Lock, Merge, Run,

@@ -1,14 +1,31 @@
 //! What a shard's commands changed, on its way to the log: effects in deterministic form, each a RESP command.
 
-/// Where a run of effects ends, and the transaction it belongs to.
+use std::num::NonZeroU64;
+
+/// A run of effects that belong together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mark {
-    /// Offset in the outbox's bytes just behind the run's last effect.
+    /// Offset in the bytes just behind the run's last effect.
     pub end: usize,
     /// Database the effects apply to.
     pub db: usize,
-    /// The ticket of a multi-shard transaction; 0 for a command of this shard alone.
+    /// The ticket of a transaction; 0 for commands of this shard alone.
     pub ticket: u64,
+    /// 0, or on the last mark of a ticket, its seal: how many shards take part and seal.
+    pub parts: usize,
+    /// How many effects.
+    pub commands: usize,
+    /// On a seal: the transaction is the cut of this number.
+    pub cut: Option<NonZeroU64>,
+}
+
+/// What one shard changed in one turn.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Effects {
+    /// 1, 2, 3, … on each shard.
+    pub seq: u64,
+    pub bytes: Vec<u8>,
+    pub marks: Vec<Mark>,
 }
 
 /// Collects effects for whoever consumes them. While nothing does it is shut, and effects cost one branch.
@@ -16,6 +33,11 @@ pub struct Mark {
 pub struct Outbox {
     open: bool,
     ticket: u64,
+    cut: Option<NonZeroU64>,
+    /// `seq` of the effects collected now is one more.
+    drained: u64,
+    /// Effects so far, drained ones included.
+    emitted: u64,
     bytes: Vec<u8>,
     marks: Vec<Mark>,
 }
@@ -37,24 +59,69 @@ impl Outbox {
         self.ticket = ticket;
     }
 
-    pub fn push<'a>(&mut self, db: usize, count: usize, argv: impl Iterator<Item = &'a [u8]>) {
-        use std::io::Write;
-        let infallible = "writing to a Vec cannot fail";
-        write!(self.bytes, "*{count}\r\n").expect(infallible);
-        for argument in argv {
-            write!(self.bytes, "${}\r\n", argument.len()).expect(infallible);
-            self.bytes.extend_from_slice(argument);
-            self.bytes.extend_from_slice(b"\r\n");
+    /// The transaction that runs now is a cut.
+    pub fn cut(&mut self, number: NonZeroU64) {
+        self.cut = Some(number);
+    }
+
+    /// This shard's share in the transaction `ticket` of `parts` shards is complete.
+    pub fn seal(&mut self, ticket: u64, parts: usize) {
+        let cut = self.cut.take();
+        if !self.open {
+            return;
         }
-        let mark = Mark { end: self.bytes.len(), db, ticket: self.ticket };
         match self.marks.last_mut() {
-            Some(last) if last.db == db && last.ticket == mark.ticket => last.end = mark.end,
-            _ => self.marks.push(mark),
+            Some(last) if last.ticket == ticket && last.parts == 0 => (last.parts, last.cut) = (parts, cut),
+            _ => {
+                let end = self.bytes.len();
+                self.marks.push(Mark { end, db: 0, ticket, parts, commands: 0, cut });
+            }
         }
     }
 
-    /// Takes all that has been collected: the bytes and where each run ends.
-    pub fn drain(&mut self) -> (Vec<u8>, Vec<Mark>) {
-        (std::mem::take(&mut self.bytes), std::mem::take(&mut self.marks))
+    pub fn push<'a>(&mut self, db: usize, count: usize, argv: impl Iterator<Item = &'a [u8]>) {
+        let mut digits = itoa::Buffer::new();
+        let mut line = |bytes: &mut Vec<u8>, sigil: u8, number: usize| {
+            bytes.push(sigil);
+            bytes.extend_from_slice(digits.format(number).as_bytes());
+            bytes.extend_from_slice(b"\r\n");
+        };
+        line(&mut self.bytes, b'*', count);
+        for argument in argv {
+            line(&mut self.bytes, b'$', argument.len());
+            self.bytes.extend_from_slice(argument);
+            self.bytes.extend_from_slice(b"\r\n");
+        }
+        self.emitted += 1;
+        let (end, ticket) = (self.bytes.len(), self.ticket);
+        match self.marks.last_mut() {
+            Some(last) if last.db == db && last.ticket == ticket && last.parts == 0 => {
+                last.end = end;
+                last.commands += 1;
+            }
+            _ => self.marks.push(Mark { end, db, ticket, parts: 0, commands: 1, cut: None }),
+        }
+    }
+
+    /// Effects so far: whether it moved says whether a command wrote.
+    #[inline]
+    pub fn emitted(&self) -> u64 {
+        self.emitted
+    }
+
+    /// The number that the effects collected now will have.
+    #[inline]
+    pub fn seq(&self) -> u64 {
+        self.drained + 1
+    }
+
+    /// Takes all that has been collected, if anything; `spare` takes its place.
+    pub fn drain(&mut self, spare: Vec<u8>) -> Option<Effects> {
+        if self.marks.is_empty() {
+            return None;
+        }
+        self.drained += 1;
+        let bytes = std::mem::replace(&mut self.bytes, spare);
+        Some(Effects { seq: self.drained, bytes, marks: std::mem::take(&mut self.marks) })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{Command, Core, Flags};
+use super::{ClientFlags, Command, Core, Flags};
 use crate::config::DebugCommand;
 use crate::resp::{Argv, Refusal, Reply};
 
@@ -51,7 +51,22 @@ pub fn admit(row: &Command, core: &Core, client: usize, argv: Argv) -> Result<()
     if !row.flags.contains(Flags::NO_AUTH) && !core.is_authenticated(client) {
         return Err(Refusal::Text("NOAUTH Authentication required.".into()));
     }
-    Ok(())
+    if core.is_restricted() { refuse_for_now(row, core, client) } else { Ok(()) }
+}
+
+/// What is wrong with a command at this time: the data is not there yet, or cannot be kept.
+#[cold]
+fn refuse_for_now(row: &Command, core: &Core, client: usize) -> Result<(), Refusal> {
+    if core.clients[client].is(ClientFlags::APPLIER) {
+        return Ok(());
+    }
+    if core.loading && !row.flags.contains(Flags::LOADING) {
+        return Err(Refusal::Text("LOADING Redis is loading the dataset in memory".into()));
+    }
+    match &core.write_fault {
+        Some(why) if row.is_write() => Err(Refusal::Text(format!("MISCONF {why}").into())),
+        _ => Ok(()),
+    }
 }
 
 /// The refusal of a wrong number of arguments.

@@ -2,7 +2,7 @@
 
 use bitflags::bitflags;
 
-use super::{Args, Carry, Core, Ctx, Next};
+use super::{Args, Carry, Core, Ctx, Next, Task};
 use crate::resp::{Argv, Refusal, Reply};
 
 bitflags! {
@@ -210,6 +210,8 @@ pub enum Run {
     },
     Walk(Walk),
     Control(Control),
+    /// By the log core; the session only says what is asked.
+    Node(fn(&mut Args) -> Result<Task, Refusal>),
 }
 
 /// The documentation group of COMMAND DOCS.

@@ -319,7 +319,11 @@ mod tests {
         shell.run("FLUSHALL");
         assert_ne!(shell.data[there].watches.version(0, b"there"), Some(before));
         assert_eq!(shell.data[missing].watches.version(0, b"missing"), Some(absent));
-        let effects: Vec<Vec<u8>> = shell.data.iter_mut().map(|data| data.outbox.drain().0).collect();
+        let effects: Vec<Vec<u8>> = shell
+            .data
+            .iter_mut()
+            .map(|data| data.outbox.drain(Vec::new()).unwrap_or_default().bytes)
+            .collect();
         assert_eq!(effects, [b"*1\r\n$8\r\nFLUSHALL\r\n".to_vec(), Vec::new()]);
     }
 

@@ -115,7 +115,7 @@ impl Shell {
                 reply.raw(&out);
                 Ok(())
             }
-            Run::Container | Run::Walk(_) | Run::Control(_) => {
+            Run::Container | Run::Walk(_) | Run::Control(_) | Run::Node(_) => {
                 panic!("{} needs a coordinator", row.full_name)
             }
         }

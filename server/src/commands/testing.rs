@@ -1,6 +1,8 @@
 //! A shell for the families' tests: command lines in, raw replies and effects out, on one shard.
 
-use super::{Args, Core, Ctx, Data, Merge, NodeFacts, Run, WalkPlan, execute_local, table, walk_step};
+use super::{
+    Args, Core, Ctx, Data, Effects, Merge, NodeFacts, Run, WalkPlan, execute_local, table, walk_step,
+};
 use crate::config::Settings;
 use crate::keyspace::{KeyHasher, Keyspace, Ring};
 use crate::limits::SLOTS;
@@ -91,7 +93,7 @@ impl Shell {
 
     /// The effects since the last call, one a line: words of a RESP command, the database in front if not 0.
     pub fn effects(&mut self) -> Vec<String> {
-        let (bytes, marks) = self.data.outbox.drain();
+        let Effects { bytes, marks, .. } = self.data.outbox.drain(Vec::new()).unwrap_or_default();
         let mut effects = Vec::new();
         let mut start = 0;
         for mark in marks {
@@ -109,7 +111,7 @@ impl Shell {
     /// Runs the effects that `other` has emitted since they were last taken, as a log's reader does: with a
     /// clock at which nothing ever expires.
     pub fn replay(&mut self, other: &mut Shell) {
-        let (bytes, marks) = other.data.outbox.drain();
+        let Effects { bytes, marks, .. } = other.data.outbox.drain(Vec::new()).unwrap_or_default();
         let mut start = 0;
         self.now = 0;
         for mark in marks {

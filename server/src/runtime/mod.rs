@@ -11,6 +11,7 @@ mod bell;
 mod buffers;
 pub mod clock;
 mod fault;
+mod files;
 pub mod listen;
 mod mesh;
 mod net;
@@ -26,6 +27,7 @@ mod sockets;
 
 pub use bell::Bell;
 pub use fault::Fault;
+pub use files::{FileDone, FileOp};
 pub use listen::Listener;
 pub use mesh::{Mesh, Port};
 pub use net::{ACCEPT_PAUSE_MS, ConnId, Event, Inbox, Net, NetOptions, Stats, Wait};

@@ -13,14 +13,17 @@ use super::{
     Bell, Fault, Listener,
     buffers::{self, Buffers},
     clock,
+    files::{FileDone, FileOp, Files},
     pace::{Gather, Pace},
     ring::Ring,
     sockets::{GENERATION_MASK, Sockets},
 };
 use io_uring::{cqueue, opcode, squeue::Flags, types};
 use std::{
+    fs::File,
     mem,
     os::fd::{AsRawFd, FromRawFd, OwnedFd},
+    rc::Rc,
     time::Duration,
 };
 
@@ -76,6 +79,8 @@ pub enum Event<'a> {
     Failed { conn: ConnId, error: i32 },
     /// A closed connection is gone from the kernel as well; its number may be used again.
     Released { conn: ConnId },
+    /// A write or a flush has ended.
+    File(FileDone),
 }
 
 /// The mail of a core as its `Net` must see it to sleep safely.
@@ -144,6 +149,8 @@ enum Kind {
     Rung = 6,
     /// A message to the neighbour of that number failed.
     WakeFailed = 7,
+    /// A write to a file, or a flush.
+    File = 8,
 }
 
 impl Done {
@@ -195,6 +202,8 @@ pub struct Net {
     /// After `ring`: the kernel writes into them.
     buffers: Buffers,
     sockets: Sockets,
+    /// After `ring` too: the kernel reads from their bytes.
+    files: Files,
     listeners: Vec<Listening>,
     bell: Bell,
     /// The kernel reads the eventfd into it. Boxed: the `Net` may move meanwhile.
@@ -225,6 +234,7 @@ impl Net {
             ring,
             buffers,
             sockets: Sockets::default(),
+            files: Files::default(),
             listeners: Vec::new(),
             bell,
             rung: Box::new(0),
@@ -264,11 +274,7 @@ impl Net {
     /// The first half of a turn: submits and waits. [`Net::next_event`] then hands out what came.
     pub fn gather(&mut self, wait: Wait, inbox: &impl Inbox) {
         self.take_back();
-        if self.ring.has_submissions() {
-            self.submit(wait, inbox);
-        } else if self.ring.has_deferred() {
-            self.ring.submit();
-        }
+        self.submit(wait);
         self.due = self.ring.ready();
         if inbox.has_mail() {
             self.pace.count(&mut self.mail_mark);
@@ -278,19 +284,18 @@ impl Net {
         }
     }
 
-    /// Submits, and waits for company if that pays. The sleep is not announced: it is shorter than waking
-    /// us would be worth, so mail waits as well.
-    fn submit(&mut self, wait: Wait, inbox: &impl Inbox) {
+    /// Submits what is queued, and waits for company if that pays. The sleep is not announced: it is shorter than
+    /// waking us would be worth, so mail waits as well, and gathers too.
+    fn submit(&mut self, wait: Wait) {
         let gather = match wait {
             Wait::Poll => None,
             Wait::AtMost(_) | Wait::Forever => self.pace.gather(clock::monotonic_us()),
         };
-        match gather {
-            Some(Gather { more, for_us }) if !inbox.has_mail() => {
-                self.stats.gathers += 1;
-                self.ring.submit_and_gather(more, Duration::from_micros(for_us));
-            }
-            _ => self.ring.submit(),
+        if let Some(Gather { more, for_us }) = gather {
+            self.stats.gathers += 1;
+            self.ring.submit_and_gather(more, Duration::from_micros(for_us));
+        } else if self.ring.has_submissions() || self.ring.has_deferred() {
+            self.ring.submit();
         }
     }
 
@@ -387,10 +392,12 @@ impl Net {
         const ACCEPT_PAUSE: u8 = Kind::AcceptPause as u8;
         const RUNG: u8 = Kind::Rung as u8;
         const WAKE_FAILED: u8 = Kind::WakeFailed as u8;
+        const FILE: u8 = Kind::File as u8;
         match done.kind {
             RECEIVE => self.received(done),
             SEND => self.sent(done).map(Happened::Event),
             ACCEPT => self.accepted(done).map(Happened::Event),
+            FILE => self.file_done(done).map(Happened::Event),
             ACCEPT_PAUSE => {
                 self.accept(done.number as usize);
                 None
@@ -591,6 +598,45 @@ impl Net {
                 Some(Event::Failed { conn, error: -result })
             }
         }
+    }
+}
+
+// ---- files ----
+
+impl Net {
+    /// Writes `bytes`, which are not empty, at `offset` of `file`. Ends with [`Event::File`].
+    pub fn write(&mut self, file: &Rc<File>, bytes: Vec<u8>, offset: u64) -> FileOp {
+        assert!(!bytes.is_empty(), "nothing to write");
+        let op = self.files.start(file, bytes, Some(offset));
+        self.push_file(op);
+        op
+    }
+
+    /// Has the data of `file` put on the disk. Covers the writes that have ended before.
+    pub fn flush(&mut self, file: &Rc<File>) -> FileOp {
+        let op = self.files.start(file, Vec::new(), None);
+        self.push_file(op);
+        op
+    }
+
+    /// Writes and flushes in the kernel's hands.
+    pub fn file_operations(&self) -> usize {
+        self.files.in_flight()
+    }
+
+    fn push_file(&mut self, op: FileOp) {
+        let entry = self.files.entry(op).user_data(tag(Kind::File, 0, op));
+        // SAFETY: the bytes are on the heap, owned by the operation in `files`, which neither touches nor drops
+        // them before its completion, and the file stays open with it. A `Net` that is dropped drops its ring first.
+        unsafe { self.ring.push(entry) };
+    }
+
+    fn file_done(&mut self, done: Done) -> Option<Event<'static>> {
+        let ended = self.files.complete(done.number, done.result);
+        if ended.is_none() {
+            self.push_file(done.number);
+        }
+        ended.map(Event::File)
     }
 }
 

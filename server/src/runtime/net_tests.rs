@@ -75,6 +75,7 @@ impl Echo {
         let sessions = &mut self.sessions;
         self.net.turn(wait, &(), |event| {
             let conn = match event {
+                Event::File(_) => unreachable!("no file was written"),
                 Event::Accepted { socket, .. } => return accepted.push(socket),
                 Event::AcceptPaused { .. } => return,
                 Event::Received { conn, bytes } => {

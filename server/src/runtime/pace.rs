@@ -31,9 +31,9 @@
 /// Most sources of work within a window for which a core spins.
 const FEW: u32 = 8;
 
-/// Fewest sources of work within a window for which a core gathers. With 16 clients gathering saves a
-/// third of the CPU as well, but the median latency rises by a fifth.
-const CROWD: u32 = 24;
+/// Fewest sources of work within a window for which a core gathers. With 16 clients it saves a third of the CPU,
+/// and the median latency rises by a fifth; with fewer it rises more than it is worth.
+const CROWD: u32 = 16;
 
 /// Pieces of work that must be expected while gathering.
 const COMPANY: u64 = 2;

@@ -24,6 +24,8 @@ enum Slot {
     },
     /// A range of the stash.
     Ready { start: usize, end: usize },
+    /// As above, but it must not leave before the shard's effects number `seq` are durable.
+    Held { start: usize, end: usize, seq: u64 },
 }
 
 /// Replies in the order of their commands, although some come late from other cores.
@@ -37,6 +39,9 @@ pub struct Replies {
     first: u64,
     /// Replies behind a missing one; emptied with the last slot.
     stash: Vec<u8>,
+    /// How many of the slots are `Held`, and the effects of this core's shard that are durable.
+    held: usize,
+    durable: u64,
     /// Bytes handed to the network and not yet reported as sent.
     in_flight: usize,
 }
@@ -63,6 +68,27 @@ impl Replies {
             }
             self.slots.push_back(Slot::Ready { start, end: self.stash.len() });
         }
+    }
+
+    /// As `written`, for a reply that must not leave before the shard's effects number `seq` are durable.
+    pub fn written_held(&mut self, start: usize, seq: u64) {
+        let mut start = start;
+        if self.slots.is_empty() {
+            // The stash is empty as well.
+            self.stash.extend_from_slice(&self.out[start..]);
+            self.out.truncate(start);
+            start = 0;
+        }
+        self.slots.push_back(Slot::Held { start, end: self.stash.len(), seq });
+        self.held += 1;
+    }
+
+    /// The shard's effects up to number `seq` are durable; true if something may leave now.
+    pub fn durable(&mut self, seq: u64) -> bool {
+        let before = self.slots.len();
+        self.durable = seq;
+        self.settle();
+        self.slots.len() < before
     }
 
     /// Reserves the place of a reply that will come from elsewhere; returns its number.
@@ -101,7 +127,15 @@ impl Replies {
 
     /// Lets go all replies that no longer wait for an earlier one.
     fn settle(&mut self) {
-        while let Some(&Slot::Ready { start, end }) = self.slots.front() {
+        while let Some(&slot) = self.slots.front() {
+            let (start, end) = match slot {
+                Slot::Ready { start, end } => (start, end),
+                Slot::Held { start, end, seq } if seq <= self.durable => {
+                    self.held -= 1;
+                    (start, end)
+                }
+                Slot::Held { .. } | Slot::Waiting { .. } => break,
+            };
             self.out.extend_from_slice(&self.stash[start..end]);
             self.pop();
         }
@@ -113,10 +147,22 @@ impl Replies {
         }
     }
 
-    /// Replies that have yet to come or wait behind one that has.
+    /// Replies that have yet to come, are held back, or wait behind one of those.
     #[inline]
     pub fn outstanding(&self) -> usize {
         self.slots.len()
+    }
+
+    /// As above, without those that are held back: they are bounded by their bytes.
+    #[inline]
+    fn awaited(&self) -> usize {
+        self.slots.len() - self.held
+    }
+
+    /// Whether what may leave is the beginning of more that other cores will soon send.
+    #[inline]
+    fn is_partial(&self) -> bool {
+        matches!(self.slots.front(), Some(Slot::Waiting { .. })) && self.out.len() < limits::PARTIAL_OUTPUT
     }
 
     /// Bytes that wait to be sent or are on their way.
@@ -187,6 +233,8 @@ pub struct Session {
     window: usize,
     /// In the list of sessions with something to send.
     pub dirty: bool,
+    /// Unix µs since when output waits for replies of other cores that belong behind it; 0: it does not.
+    partial_since: i64,
     /// The network has been told to stop reading.
     pub paused: bool,
     /// The client will send nothing more.
@@ -212,6 +260,7 @@ impl Session {
             barrier: false,
             window: limits::FIRST_WINDOW,
             dirty: false,
+            partial_since: 0,
             paused: false,
             half_closed: false,
             over_soft_limit_since: 0,
@@ -222,11 +271,29 @@ impl Session {
     /// Whether commands must wait: for a transaction, for replies of other cores, for the client to read.
     #[inline]
     pub fn is_stalled(&self) -> bool {
-        let outstanding = self.replies.outstanding();
         self.transaction.is_some()
-            || self.barrier && outstanding > 0
-            || outstanding >= self.window
+            || self.barrier && self.replies.outstanding() > 0
+            || self.replies.awaited() >= self.window
             || self.replies.unsent() >= limits::OUTPUT_PAUSE
+            || self.replies.held > limits::HELD_REPLIES
+    }
+
+    /// Output is about to leave at `now` (Unix µs): whether it should wait for replies that belong behind it, which it
+    /// does for at most `PARTIAL_WAIT_US`.
+    pub fn must_wait_for_company(&mut self, now: i64) -> bool {
+        if self.partial_since == 0 && self.replies.is_partial() {
+            self.partial_since = now;
+        }
+        let waits = self.waits_for_company(now);
+        if !waits {
+            self.partial_since = 0;
+        }
+        waits
+    }
+
+    pub fn waits_for_company(&self, now: i64) -> bool {
+        let since = self.partial_since;
+        since > 0 && now - since < limits::PARTIAL_WAIT_US && self.replies.is_partial()
     }
 
     /// Reply number `reply` has come from another core. How many more may be outstanding depends on its size,
@@ -268,6 +335,30 @@ mod tests {
         replies.fill(five, b"5");
         assert_eq!(replies.out, b"12346", "a discarded reply leaves nothing");
         assert!(replies.stash.is_empty());
+    }
+
+    #[test]
+    fn held_replies_leave_once_durable_and_in_order() {
+        let mut replies = Replies::default();
+        local(&mut replies, b"1");
+        let held = |replies: &mut Replies, bytes: &[u8], seq| {
+            let (buffer, start) = replies.begin();
+            buffer.extend_from_slice(bytes);
+            replies.written_held(start, seq);
+        };
+        held(&mut replies, b"2", 7);
+        local(&mut replies, b"3");
+        held(&mut replies, b"4", 8);
+        let five = replies.reserve(false);
+        assert_eq!(replies.out, b"1");
+        assert!(!replies.durable(6));
+        assert!(replies.durable(7));
+        assert_eq!(replies.out, b"123");
+        replies.fill(five, b"5");
+        assert_eq!(replies.out, b"123");
+        assert!(replies.durable(9));
+        assert_eq!(replies.out, b"12345");
+        assert!(replies.outstanding() == 0 && replies.stash.is_empty());
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use super::machine::Machine;
 use crate::commands::{
-    ClientFlags, Control, Flags, KeyRef, Recent, ReplyMode, Run, admit, refuse_unknown_command,
-    refuse_unknown_subcommand, table,
+    Args, Ask, ClientFlags, Control, Flags, KeyRef, Recent, ReplyMode, Run, Task, admit,
+    refuse_unknown_command, refuse_unknown_subcommand, table,
 };
 use crate::keyspace::{Key, slot_of};
 use crate::resp::{Argv, Commands, Refusal, Reply};
@@ -148,6 +148,7 @@ impl Machine {
             Run::Session(_) => self.run_session(key, argv, route.row),
             Run::EveryCore { .. } | Run::Walk(_) => self.transact_one(key, argv, route.row),
             Run::Control(control) => self.control(key, control, argv, route.row),
+            Run::Node(task) => self.ask_node(key, argv, route.row, task),
             Run::Container => unreachable!("a container's own row is never resolved"),
         }
     }
@@ -253,8 +254,18 @@ impl Machine {
             session.replies.unreserve();
         }
         let (out, start) = session.replies.begin();
+        let emitted = self.shard.data.outbox.emitted();
         let slow = shard::execute(&mut self.shard, &mut self.core, call, out);
-        session.replies.written(start, silent);
+        let outbox = &self.shard.data.outbox;
+        if self.core.holds_writes && outbox.emitted() != emitted && !silent {
+            session.replies.written_held(start, outbox.seq());
+            let held = (outbox.seq(), session.id);
+            if self.held.back() != Some(&held) {
+                self.held.push_back(held);
+            }
+        } else {
+            session.replies.written(start, silent);
+        }
         if let Some(nanos) = slow {
             self.log_slow(Some(key), nanos, argv.len(), argv.iter());
         }
@@ -272,7 +283,7 @@ impl Machine {
         let command = table().row(row);
         let Run::Session(handler) = command.run else { unreachable!("{} runs elsewhere", command.full_name) };
         let resp3 = self.core.clients[key].resp3;
-        let mut args = crate::commands::Args::new(argv, command.words(), &self.hasher);
+        let mut args = Args::new(argv, command.words(), &self.hasher);
         let replies = &mut self.sessions[key].replies;
         let (out, start) = replies.begin();
         let before = self.core.last_tick;
@@ -296,6 +307,22 @@ impl Machine {
             client.flags.remove(ClientFlags::RESET);
             self.leave_multi(key);
             self.unwatch(key);
+        }
+    }
+
+    /// Passes a task on to the log core, whose reply comes later.
+    fn ask_node(&mut self, key: usize, argv: Argv, row: u16, task: fn(&mut Args) -> Result<Task, Refusal>) {
+        self.core.command_stats[row as usize].record(1, false);
+        self.core.stats.commands_processed += 1;
+        let mut args = Args::new(argv, table().row(row).words(), &self.hasher);
+        match task(&mut args) {
+            Ok(task) => {
+                let silent = self.core.clients[key].is_silent();
+                let session = &mut self.sessions[key];
+                let reply = session.replies.reserve(silent);
+                self.core.asks.push(Ask { task, reply_to: Some((session.id, reply)) });
+            }
+            Err(refusal) => self.reject(key, Some(row), &refusal),
         }
     }
 

@@ -1,5 +1,7 @@
 //! One core without its sockets: events in, actions out.
 
+use std::collections::VecDeque;
+
 use slab::Slab;
 
 use super::connection::Session;
@@ -55,6 +57,12 @@ pub struct Machine {
     pub(super) routes: Vec<Route>,
     pub(super) recent: Recent,
     pub(super) spare: Vec<Vec<u8>>,
+    /// Sessions with replies that wait until effects are durable, by the number of those.
+    pub(super) held: VecDeque<(u64, u64)>,
+    /// Sessions whose output began to wait for replies of other cores.
+    pub(super) partial: Vec<u64>,
+    /// The session that applies the log, while there is one.
+    pub(super) applier: Option<usize>,
     /// Distinguishes sessions that had the same key.
     serial: u64,
     /// Where the next sweep of the sessions begins.
@@ -79,6 +87,9 @@ impl Machine {
             routes: Vec::new(),
             recent: Recent::default(),
             spare: Vec::new(),
+            held: VecDeque::new(),
+            partial: Vec::new(),
+            applier: None,
             serial: 0,
             swept: 0,
         }
@@ -88,7 +99,9 @@ impl Machine {
     pub fn begin_turn(&mut self, now_us: i64, used_memory: u64) {
         let Machine { core, shard, .. } = self;
         (core.now_us, core.now) = (now_us, now_us / 1000);
-        core.out_of_memory = core.settings.maxmemory > 0 && used_memory > core.settings.maxmemory;
+        let limit = core.settings.maxmemory;
+        core.out_of_memory = limit > 0 && used_memory > limit && !core.loading;
+        shard.data.keeps_expired = core.loading;
         shard.data.max_string = core.settings.proto_max_bulk_len;
         shard.data.access = if core.settings.maxmemory_policy.is_lfu() {
             Access::Lfu {
@@ -114,13 +127,14 @@ impl Machine {
         client.flags.set(ClientFlags::UNIX_SOCKET, peer.unix);
         // A password set later concerns later connections, as in the reference server.
         client.flags.set(ClientFlags::AUTHENTICATED, self.core.settings.requirepass.is_empty());
-        let key = self.core.clients.insert(Box::new(client));
-        self.serial += 1;
-        let session_id = self.serial << 32 | key as u64;
-        let same = self.sessions.insert(Box::new(Session::new(session_id, self.core.now)));
-        assert_eq!(key, same, "sessions and clients come and go together");
         self.core.stats.connections_received += 1;
-        key
+        self.insert_session(client)
+    }
+
+    /// Sessions that have the same key one after the other differ in their id.
+    pub(super) fn next_session_id(&mut self, key: usize) -> u64 {
+        self.serial += 1;
+        self.serial << 32 | key as u64
     }
 
     /// The session a message means, if it still exists.
@@ -179,6 +193,9 @@ impl Machine {
     /// A client that sends while it is stalled is not read further; one whose half-received command
     /// exceeds the query buffer limit is disconnected.
     fn bound_input(&mut self, key: usize) {
+        if self.applier == Some(key) {
+            return;
+        }
         let Some(session) = self.sessions.get_mut(key) else { return };
         if session.is_stalled() && session.input.len() >= limits::PAUSE_INPUT && !session.paused {
             session.paused = true;
@@ -313,6 +330,10 @@ impl Machine {
     pub fn take_output(&mut self, key: usize) -> Option<Vec<u8>> {
         let session = self.sessions.get_mut(key)?;
         session.dirty = false;
+        if session.must_wait_for_company(self.core.now_us) {
+            self.partial.push(session.id);
+            return None;
+        }
         let buffer = session.replies.take(&mut self.spare)?;
         self.core.stats.net_output_bytes += buffer.len() as u64;
         self.core.clients[key].net_out += buffer.len() as u64;
@@ -382,6 +403,20 @@ impl Machine {
         }
     }
 
+    /// This shard's effects up to number `seq` are durable: replies that waited for them may leave.
+    pub fn durable(&mut self, seq: u64) {
+        self.post.durable(seq);
+        while self.held.front().is_some_and(|(due, _)| *due <= seq) {
+            let Some((_, session)) = self.held.pop_front() else { return };
+            let Some(key) = self.session_key(session) else { continue };
+            if self.sessions[key].replies.durable(seq) {
+                self.bound_output(key);
+                self.mark_dirty(key);
+                self.pump(key);
+            }
+        }
+    }
+
     pub(super) fn log_slow<'a>(
         &mut self,
         client: Option<usize>,
@@ -400,6 +435,22 @@ impl Machine {
         };
         let max_len = self.core.settings.slowlog_max_len;
         self.core.slowlog.push(entry, max_len);
+    }
+
+    /// Sends what has waited for company long enough; true if some still waits.
+    pub(super) fn flush_partial(&mut self) -> bool {
+        let mut partial = std::mem::take(&mut self.partial);
+        let now = self.core.now_us;
+        partial.retain(|&id| {
+            let Some(key) = self.session_key(id) else { return false };
+            let waits = self.sessions[key].waits_for_company(now);
+            if !waits && self.sessions[key].replies.unsent() > 0 {
+                self.mark_dirty(key);
+            }
+            waits
+        });
+        self.partial = partial;
+        !self.partial.is_empty()
     }
 
     /// Ends a turn: messages to this core itself go round until none is left, condemned clients go.

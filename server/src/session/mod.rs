@@ -4,6 +4,7 @@
 //! answers with what to send, to whom to close, and messages for other cores. One thread can therefore
 //! run many of them (see the simulation tests), and `node/` drives one per core for real.
 
+mod apply;
 mod connection;
 mod dispatch;
 mod machine;

@@ -183,10 +183,15 @@ impl World {
     /// Transactions took effect in ticket order on every shard.
     fn check_ticket_order(&mut self) {
         for machine in &mut self.machines {
-            let (_, marks) = machine.shard.data.outbox.drain();
+            let effects = machine.shard.data.outbox.drain(Vec::new()).unwrap_or_default();
             let tickets: Vec<u64> =
-                marks.iter().map(|mark| mark.ticket).filter(|&ticket| ticket > 0).collect();
+                effects.marks.iter().map(|mark| mark.ticket).filter(|&ticket| ticket > 0).collect();
             assert!(tickets.is_sorted(), "core {}: {tickets:?}", machine.core.index);
+            let seals = effects.marks.iter().filter(|mark| mark.parts > 0);
+            let sealed: Vec<u64> = seals.map(|mark| mark.ticket).collect();
+            let mut distinct = tickets;
+            distinct.dedup();
+            assert_eq!(sealed, distinct, "core {}: every ticket is sealed once", machine.core.index);
         }
     }
 

@@ -8,6 +8,8 @@ use crate::limits;
 pub struct Upkeep {
     /// There is more of the same right now: do not sleep.
     pub more: bool,
+    /// Output waits for replies of other cores: do not sleep long.
+    pub partial: bool,
     /// Unix ms at which the next key expires, as far as known.
     pub next_expiry: Option<i64>,
 }
@@ -18,11 +20,12 @@ impl Machine {
         let data = &mut self.shard.data;
         let mut more = data.keyspace.reap(limits::REAP_SLICE);
         let mut next_expiry = None;
-        if data.active_expire {
+        if data.active_expire && !data.keeps_expired {
             more |= self.expire_slice();
             next_expiry = self.shard.data.keyspace.next_expiry();
         }
-        Upkeep { more, next_expiry }
+        let partial = !self.partial.is_empty() && self.flush_partial();
+        Upkeep { more, partial, next_expiry }
     }
 
     /// Removes some keys whose time is up. Pauses while anything is locked: a transaction that holds a
@@ -63,6 +66,9 @@ impl Machine {
     }
 
     fn sweep(&mut self, key: usize) {
+        if self.applier == Some(key) {
+            return;
+        }
         let now = self.core.now;
         let limit = self.core.settings.client_output_buffer_limit.normal;
         let session = &mut self.sessions[key];

@@ -29,6 +29,8 @@ enum Phase {
     Locking(usize),
     /// Shards that have yet to answer the current hop, and what came so far.
     Running { outstanding: usize, results: Vec<(usize, WorkResult)> },
+    /// The reply is complete; so many shards have yet to say that the transaction is durable.
+    Closing(usize),
 }
 
 /// What became of a transaction after an event.
@@ -116,7 +118,14 @@ impl Coordinator {
         env: &mut Env,
         post: &mut Post,
     ) -> Outcome {
-        let Phase::Running { outstanding, results } = &mut self.phase else { return Outcome::Waiting };
+        let (outstanding, results) = match &mut self.phase {
+            Phase::Running { outstanding, results } => (outstanding, results),
+            Phase::Closing(missing) => {
+                *missing -= 1;
+                return if *missing > 0 { Outcome::Waiting } else { self.finish() };
+            }
+            Phase::Locking(_) => return Outcome::Waiting,
+        };
         results.append(&mut brought);
         *outstanding -= 1;
         if *outstanding > 0 {
@@ -134,41 +143,61 @@ impl Coordinator {
                 Outcome::Waiting
             }
             None => {
-                self.let_go(post);
-                let mut program = std::mem::replace(&mut self.program, Program::new(Vec::new(), false));
-                let watched = std::mem::take(&mut program.watched);
-                Outcome::Done(program.into_reply(), watched)
+                let missing = self.let_go(post, env.core.holds_writes);
+                if missing == 0 {
+                    return self.finish();
+                }
+                self.phase = Phase::Closing(missing);
+                Outcome::Waiting
             }
         }
+    }
+
+    fn finish(&mut self) -> Outcome {
+        let mut program = std::mem::replace(&mut self.program, Program::new(Vec::new(), false));
+        let watched = std::mem::take(&mut program.watched);
+        Outcome::Done(program.into_reply(), watched)
     }
 
     fn send(&mut self, hop: Hop, post: &mut Post) {
         self.phase = Phase::Running { outstanding: hop.works.len(), results: Vec::new() };
         let release = hop.last && self.ticket != 0;
+        let parts = if release { self.parts() } else { 0 };
         let busy: Vec<usize> = hop.works.iter().map(|(shard, _)| *shard).collect();
         for (shard, works) in hop.works {
-            let executing = Executing { id: self.id, ticket: self.ticket, works, release };
+            let (id, ticket) = (self.id, self.ticket);
+            let executing = Executing { id, ticket, works, release, acknowledge: false, parts };
             post.send(shard, Message::Execute(Box::new(executing)));
         }
         if release {
             for Enlisted { shard, .. } in self.enlisted.drain(..).filter(|one| !busy.contains(&one.shard)) {
-                let executing = Executing { id: self.id, ticket: self.ticket, works: Vec::new(), release };
+                let (id, ticket, works) = (self.id, self.ticket, Vec::new());
+                let executing = Executing { id, ticket, works, release, acknowledge: false, parts };
                 post.send(shard, Message::Execute(Box::new(executing)));
             }
             self.ticket = 0;
         }
     }
 
-    /// Lets go of the locks if the last hop has not.
-    fn let_go(&mut self, post: &mut Post) {
+    /// Lets go of the locks if the last hop has not; returns how many shards will say that what was written is
+    /// durable, if that is to be waited for.
+    fn let_go(&mut self, post: &mut Post, until_durable: bool) -> usize {
         let (id, ticket) = (self.id, std::mem::take(&mut self.ticket));
         if ticket == 0 {
-            return;
+            return 0;
         }
+        let parts = self.parts();
+        let acknowledge = until_durable && parts > 0;
         for Enlisted { shard, .. } in self.enlisted.drain(..) {
-            let executing = Executing { id, ticket, works: Vec::new(), release: true };
+            let executing = Executing { id, ticket, works: Vec::new(), release: true, acknowledge, parts };
             post.send(shard, Message::Execute(Box::new(executing)));
         }
+        if acknowledge { parts } else { 0 }
+    }
+
+    /// Shards that seal what the transaction wrote.
+    fn parts(&self) -> usize {
+        if self.write { self.enlisted.len() } else { 0 }
     }
 
     pub fn id(&self) -> TransactionId {

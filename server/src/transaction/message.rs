@@ -1,5 +1,7 @@
 //! What cores say to each other.
 
+use std::collections::VecDeque;
+
 use super::Batch;
 use crate::commands::{Carry, Ctx};
 use crate::keyspace::Key;
@@ -63,8 +65,12 @@ pub struct Executing {
     /// 0: outside any transaction, without locks.
     pub ticket: u64,
     pub works: Vec<(usize, Work)>,
-    /// Let go of the locks afterwards. Without works nothing is answered.
+    /// Let go of the locks afterwards.
     pub release: bool,
+    /// Answer even if there are no works: the coordinator waits until the transaction is durable.
+    pub acknowledge: bool,
+    /// With `release` of a transaction that writes: how many shards take part in it; else 0.
+    pub parts: usize,
 }
 
 #[derive(Debug)]
@@ -154,6 +160,8 @@ pub struct Post {
     queues: Vec<Vec<Message>>,
     /// The batch being packed for each core: the last message in order, not yet closed.
     open: Vec<Option<Box<Batch>>>,
+    /// Messages that must not leave before effects of this shard are durable, in the order of those.
+    held: VecDeque<(u64, usize, Message)>,
     /// Emptied batches, kept for their buffers.
     spare: Vec<Batch>,
 }
@@ -167,6 +175,7 @@ impl Post {
             core,
             queues: (0..cores).map(|_| Vec::new()).collect(),
             open: (0..cores).map(|_| None).collect(),
+            held: VecDeque::new(),
             spare: Vec::new(),
         }
     }
@@ -183,6 +192,19 @@ impl Post {
     pub fn send(&mut self, to: usize, message: Message) {
         self.close(to);
         self.queues[to].push(message);
+    }
+
+    /// Sends once the shard's effects number `seq` are durable; `seq` never goes back.
+    pub fn hold(&mut self, seq: u64, to: usize, message: Message) {
+        self.held.push_back((seq, to, message));
+    }
+
+    /// The shard's effects up to number `seq` are durable: what waited for them leaves.
+    pub fn durable(&mut self, seq: u64) {
+        while self.held.front().is_some_and(|(due, ..)| *due <= seq) {
+            let Some((_, to, message)) = self.held.pop_front() else { return };
+            self.send(to, message);
+        }
     }
 
     /// Packs a command into the batch for core `to`; its reply fills slot `reply` of `session`.

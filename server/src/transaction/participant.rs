@@ -45,7 +45,9 @@ impl Participant {
 
     pub fn execute(&mut self, site: &mut Site, executing: Executing) {
         if executing.ticket == 0 {
-            run_hop(site, executing);
+            let emitted = site.shard.data.outbox.emitted();
+            let (id, results) = (executing.id, run_works(site, executing.works));
+            answer(site, id.core, emitted, Message::Executed(Box::new(Executed { id, results })));
         } else if site.shard.may_execute(executing.ticket) {
             self.run_ticket(site, executing);
         } else {
@@ -64,15 +66,30 @@ impl Participant {
     }
 
     fn run_ticket(&mut self, site: &mut Site, executing: Executing) {
-        let (ticket, release) = (executing.ticket, executing.release);
+        let mut ready = Vec::new();
+        self.run_hop_of_ticket(site, executing, &mut ready);
+        self.pursue(site, ready);
+    }
+
+    /// One hop of a ticket whose turn it is; the last one lets go of its locks.
+    fn run_hop_of_ticket(&mut self, site: &mut Site, executing: Executing, ready: &mut Vec<Ready>) {
+        let Executing { id, ticket, works, release, acknowledge, parts } = executing;
+        let answers = acknowledge || !works.is_empty();
+        let mut emitted = site.shard.data.outbox.emitted();
         site.shard.data.outbox.begin(ticket);
-        run_hop(site, executing);
+        let results = run_works(site, works);
         site.shard.data.outbox.begin(0);
+        if release && parts > 0 && site.shard.data.outbox.is_open() {
+            site.shard.data.outbox.seal(ticket, parts);
+            // The transaction is in the log with its last seal, whoever wrote what of it.
+            emitted = u64::MAX;
+        }
+        if answers {
+            answer(site, id.core, emitted, Message::Executed(Box::new(Executed { id, results })));
+        }
         if release {
             self.enrolled.remove(&ticket);
-            let mut ready = Vec::new();
-            site.shard.release(ticket, &mut ready);
-            self.pursue(site, ready);
+            site.shard.release(ticket, ready);
         }
     }
 
@@ -98,14 +115,7 @@ impl Participant {
             for executing in held {
                 let may = site.shard.may_execute(first);
                 debug_assert!(may, "the first writer may execute");
-                let release = executing.release;
-                site.shard.data.outbox.begin(first);
-                run_hop(site, executing);
-                site.shard.data.outbox.begin(0);
-                if release {
-                    self.enrolled.remove(&first);
-                    site.shard.release(first, &mut ready);
-                }
+                self.run_hop_of_ticket(site, executing, &mut ready);
             }
         }
     }
@@ -140,6 +150,7 @@ pub fn run_batch(site: &mut Site, mut batch: Box<Batch>, from: usize) {
     keys(&batch, &mut |db, slot, hash| keyspace.prefetch_bucket(db, slot, hash));
     keys(&batch, &mut |db, slot, hash| keyspace.prefetch_entry(db, slot, hash));
     let (mut replies, mut ends) = batch.take_replies();
+    let emitted = site.shard.data.outbox.emitted();
     site.core.last_tick = (site.core.ticks)();
     let mut slow = std::mem::take(&mut batch.slow);
     for index in 0..batch.len() {
@@ -157,7 +168,18 @@ pub fn run_batch(site: &mut Site, mut batch: Box<Batch>, from: usize) {
     }
     batch.slow = slow;
     batch.put_replies(replies, ends);
-    site.post.send(from, Message::Replies(batch));
+    answer(site, from, emitted, Message::Replies(batch));
+}
+
+/// Sends an answer; one to writes waits until they are durable, if that is the promise. `emitted` is where the outbox
+/// stood before.
+fn answer(site: &mut Site, to: usize, emitted: u64, message: Message) {
+    let outbox = &site.shard.data.outbox;
+    if site.core.holds_writes && outbox.emitted() != emitted {
+        site.post.hold(outbox.seq(), to, message);
+    } else {
+        site.post.send(to, message);
+    }
 }
 
 /// Parks a command that conflicts with a lock. False, at the price of one branch, while nothing is locked.
@@ -182,20 +204,16 @@ fn park_behind_lock(shard: &mut Shard, call: &Call, token: Token) -> bool {
 fn run_parked(site: &mut Site, parked: Parked) {
     let Parked { token, row, db, resp3, no_touch, argv } = parked;
     let mut bytes = Vec::new();
+    let emitted = site.shard.data.outbox.emitted();
     site.core.last_tick = (site.core.ticks)();
     let call = Call { row, argv: argv.borrow(), routed: None, db, resp3, no_touch };
     shard::execute(site.shard, site.core, call, &mut bytes);
     let late = Late { session: token.session, reply: token.reply, bytes };
-    site.post.send(token.core, Message::Late(late));
+    answer(site, token.core, emitted, Message::Late(late));
 }
 
-fn run_hop(site: &mut Site, executing: Executing) {
-    if executing.works.is_empty() {
-        return;
-    }
-    let run = |(tag, work)| (tag, run_work(site, work));
-    let results = executing.works.into_iter().map(run).collect();
-    site.post.send(executing.id.core, Message::Executed(Box::new(Executed { id: executing.id, results })));
+fn run_works(site: &mut Site, works: Vec<(usize, Work)>) -> Vec<(usize, WorkResult)> {
+    works.into_iter().map(|(tag, work)| (tag, run_work(site, work))).collect()
 }
 
 fn run_work(site: &mut Site, work: Work) -> WorkResult {

@@ -2,7 +2,7 @@
 
 use super::{Work, WorkResult};
 use crate::commands::{
-    Args, Carry, Client, Command, Control, Core, Merge, Next, Run, StepFn, Visit, Walk, WalkPlan, table,
+    Args, Ask, Carry, Client, Command, Control, Core, Merge, Next, Run, StepFn, Visit, Walk, WalkPlan, table,
 };
 use crate::keyspace::{KeyHasher, Ring};
 use crate::resp::{Argv, OwnedArgv, Refusal, Reply, elements};
@@ -277,6 +277,15 @@ impl Program {
                 let mut args = Args::new(argv, row.words(), env.hasher);
                 let mut reply = Reply::new(&mut self.out, resp3);
                 let outcome = handler(env.core, env.client, &mut args, &mut reply);
+                self.finish(env, outcome, start);
+            }
+            Run::Node(task) => {
+                let mut args = Args::new(argv, row.words(), env.hasher);
+                let mut reply = Reply::new(&mut self.out, false);
+                let outcome = task(&mut args).map(|task| {
+                    env.core.asks.push(Ask { task, reply_to: None });
+                    reply.simple(task.reply_at_once());
+                });
                 self.finish(env, outcome, start);
             }
             // UNWATCH inside EXEC: the watches are gone already.
