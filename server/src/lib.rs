@@ -25,6 +25,8 @@ pub mod runtime;
 
 pub mod transaction;
 
+pub mod log;
+
 pub mod session;
 
 pub mod node;
