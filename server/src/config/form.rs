@@ -170,17 +170,6 @@ fn memory_or_percent(word: &str) -> Result<String, String> {
     }
 }
 
-/// `save`: pairs of seconds and changes; no word, or an empty one, means none.
-pub fn save_points(words: &[String]) -> Result<String, String> {
-    let words = if words == [""] { &[] } else { words };
-    let in_range = |word: &String, least: i64| parse::integer(word).is_some_and(|number| number >= least);
-    let pairs = words.chunks(2).all(|pair| match pair {
-        [seconds, changes] => in_range(seconds, 1) && in_range(changes, 0),
-        _ => false,
-    });
-    if pairs { Ok(words.join(" ")) } else { Err("Invalid save parameters".into()) }
-}
-
 /// `notify-keyspace-events`: classes in the order in which CONFIG GET prints them; `A` is all of `ALL`.
 pub fn event_classes(words: &[String]) -> Result<String, String> {
     const ALL: &str = "g$lshzxetd";

@@ -180,7 +180,8 @@ impl Loader {
             return Err(bad("wrong number of arguments".into(), words));
         }
         let mut all = words.clone();
-        if setting.repeats && words.iter().any(|word| !word.is_empty()) {
+        let given = self.given.iter().any(|(other, _)| other.name == setting.name);
+        if setting.repeats && given && words.iter().any(|word| !word.is_empty()) {
             let before = setting.text(&mut self.settings);
             all.splice(0..0, before.split_whitespace().map(str::to_owned));
         }
@@ -383,14 +384,13 @@ mod tests {
         assert_eq!((limits.normal.hard, limits.pubsub.soft, limits.replica.hard), (1 << 20, 2, 256 << 20));
         assert_eq!(settings.timeout, 2);
         assert_eq!(text("-", "save 900 1\nsave 300 10\nsave \"\"").unwrap().get("save").unwrap(), "");
-        assert!(error("-", "save \"\"\nsave 900 1\nsave 300 10").contains("save 900 1 300 10: snapshots"));
+        assert_eq!(text("-", "save \"\"\nsave 900 1\nsave 300 10").unwrap().get("save").unwrap(), "900 1 300 10");
+        assert_eq!(text("-", "save 900 1").unwrap().get("save").unwrap(), "900 1", "a default does not add up");
     }
 
     #[test]
     fn durability_and_access_are_never_pretended() {
         let refused = [
-            "appendonly yes",
-            "save 900 1",
             "replicaof 127.0.0.1 1",
             "slaveof 127.0.0.1 1",
             "cluster-enabled yes",
@@ -406,12 +406,13 @@ mod tests {
             assert!(error.starts_with("standard input:1: "), "{error}");
             assert!(!error.contains('\n'));
         }
-        let both = error("-", "appendonly yes\ntls-port 6380");
+        let both = error("-", "cluster-enabled yes\ntls-port 6380");
         assert!(
-            both.starts_with("standard input:1: appendonly yes: ") && both.ends_with("either: tls-port)"),
+            both.starts_with("standard input:1: cluster-enabled yes: ")
+                && both.ends_with("either: tls-port)"),
             "{both}"
         );
-        assert!(text("- --appendonly no --tls-port 0", "appendonly yes\ntls-port 6380").is_ok());
+        assert!(text("- --cluster-enabled no --tls-port 0", "cluster-enabled yes\ntls-port 6380").is_ok());
         assert!(text("-", "user default on nopass sanitize-payload ~* &* +@all\naclfile \"\"").is_ok());
     }
 

@@ -20,7 +20,10 @@ pub use form::{Form, Value};
 pub use load::{Loaded, load};
 pub use set::SetRefusal;
 pub use table::{Change, GROUPS, Group, Home, Missing, Setting, Verdict, find, settings};
-pub use values::{BufferLimit, BufferLimits, CpuList, DebugCommand, LogLevel, MaxmemoryPolicy, Supervised};
+pub use values::{
+    AppendFsync, BufferLimit, BufferLimits, CpuList, DebugCommand, LogLevel, MaxmemoryPolicy, SavePoint,
+    Supervised,
+};
 
 /// The values of all settings. A field is named as its directive with `_` for `-`; the table says its range.
 #[derive(Clone, Debug, PartialEq)]
@@ -74,6 +77,22 @@ pub struct Settings {
     pub supervised: Supervised,
     pub pidfile: Option<PathBuf>,
 
+    pub dir: String,
+    /// Empty = never.
+    pub save: Vec<SavePoint>,
+    pub dbfilename: String,
+    pub rdbcompression: bool,
+    pub stop_writes_on_bgsave_error: bool,
+    pub appendonly: bool,
+    pub appendfilename: String,
+    pub appenddirname: String,
+    pub appendfsync: AppendFsync,
+    /// 0 = never.
+    pub auto_aof_rewrite_percentage: u32,
+    /// Bytes.
+    pub auto_aof_rewrite_min_size: u64,
+    pub aof_load_truncated: bool,
+
     /// `None` = one per CPU the process may use, less one for the log core from 4 CPUs on.
     pub shards: Option<usize>,
     /// CPUs of the shards; empty = all the process may use.
@@ -122,6 +141,18 @@ impl Settings {
             latency_tracking_info_percentiles: Vec::new(),
             supervised: Supervised::No,
             pidfile: None,
+            dir: String::new(),
+            save: Vec::new(),
+            dbfilename: String::new(),
+            rdbcompression: false,
+            stop_writes_on_bgsave_error: false,
+            appendonly: false,
+            appendfilename: String::new(),
+            appenddirname: String::new(),
+            appendfsync: AppendFsync::Everysec,
+            auto_aof_rewrite_percentage: 0,
+            auto_aof_rewrite_min_size: 0,
+            aof_load_truncated: false,
             shards: None,
             server_cpulist: CpuList::default(),
             log_cpulist: CpuList::default(),
@@ -218,6 +249,7 @@ mod tests {
             Form::Memory(..) => "2mb".to_owned(),
             Form::Shape("address ...") => "127.0.0.1 -::1".to_owned(),
             Form::Shape("percentile ...") => "12.5".to_owned(),
+            Form::Shape("seconds changes ...") => "7 8".to_owned(),
             Form::Shape("class hard soft seconds ...") => "pubsub 1 2 3".to_owned(),
             _ => "7".to_owned(),
         };

@@ -203,10 +203,10 @@ mod tests {
     #[test]
     fn missing_features_cannot_be_set() {
         let mut settings = Settings::default();
-        for (name, value) in [("appendonly", "yes"), ("save", "900 1"), ("tls-port", "1")] {
+        for (name, value) in [("cluster-enabled", "yes"), ("min-replicas-to-write", "1"), ("tls-port", "1")] {
             assert!(set(&mut settings, &[(name, value)]).is_err(), "{name}");
         }
-        assert_eq!(set(&mut settings, &[("appendonly", "no"), ("save", "")]), Ok(()));
+        assert_eq!(set(&mut settings, &[("min-replicas-to-write", "0"), ("save", "")]), Ok(()));
         assert_eq!(settings.get("save").as_deref(), Some(""));
     }
 

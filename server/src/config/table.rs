@@ -6,6 +6,7 @@ use super::values::{Custom, Named, name_of};
 use std::path::PathBuf;
 
 mod accepted;
+mod persistence;
 mod serving;
 
 /// Rows that the help shows under one heading.
@@ -20,6 +21,7 @@ pub const GROUPS: &[Group] = &[
     Group { title: "Clients and limits", rows: serving::CLIENTS },
     Group { title: "Memory and expiry", rows: serving::MEMORY },
     Group { title: "Running and watching", rows: serving::RUNNING },
+    Group { title: "Persistence", rows: persistence::PERSISTENCE },
     Group { title: "Cores", rows: serving::CORES },
     Group { title: "Files of the configuration", rows: accepted::FILES },
     Group { title: "Accepted: process and clients", rows: accepted::PROCESS },

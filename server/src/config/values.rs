@@ -87,6 +87,47 @@ impl Named for Supervised {
         &[(Self::Upstart, "upstart"), (Self::Systemd, "systemd"), (Self::Auto, "auto"), (Self::No, "no")];
 }
 
+/// When the append-only file is flushed to the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AppendFsync {
+    /// Before a write is acknowledged.
+    Always,
+    Everysec,
+    /// When the kernel likes.
+    No,
+}
+
+impl Named for AppendFsync {
+    const ALL: &'static [(Self, &'static str)] =
+        &[(Self::Everysec, "everysec"), (Self::Always, "always"), (Self::No, "no")];
+}
+
+/// A snapshot is due after so many seconds in which so much has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SavePoint {
+    pub seconds: u32,
+    pub changes: u64,
+}
+
+impl Custom for Vec<SavePoint> {
+    fn parse(&mut self, words: &[String]) -> Result<(), String> {
+        let words = if words == [""] { &[] } else { words };
+        let point = |pair: &[String]| {
+            let (seconds, changes) = (parse::integer(&pair[0])?, parse::integer(pair.get(1)?)?);
+            let seconds = u32::try_from(seconds).ok().filter(|seconds| *seconds > 0)?;
+            Some(SavePoint { seconds, changes: u64::try_from(changes).ok()? })
+        };
+        let points: Option<Vec<SavePoint>> = words.chunks(2).map(point).collect();
+        *self = points.ok_or("Invalid save parameters")?;
+        Ok(())
+    }
+
+    fn print(&self) -> String {
+        let print = |point: &SavePoint| format!("{} {}", point.seconds, point.changes);
+        self.iter().map(print).collect::<Vec<_>>().join(" ")
+    }
+}
+
 /// Who may call DEBUG.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DebugCommand {

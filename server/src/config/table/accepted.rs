@@ -5,7 +5,7 @@
 //! A row moves to `serving` with its feature.
 
 use super::{Form, Setting};
-use crate::config::form::{any_words, event_classes, oom_scores, primary, save_points};
+use crate::config::form::{any_words, event_classes, oom_scores, primary};
 
 /// Numbers that the reference server holds in a C `int`.
 const INT: i64 = i32::MAX as i64;
@@ -82,7 +82,6 @@ pub const FILES: &[Setting] = &[
 ];
 
 pub const PROCESS: &[Setting] = &[
-    Setting::kept("dir", Form::Text, ".", "directory of the data files").protected(),
     Setting::kept("daemonize", Form::Flag, "no", "leave the terminal")
         .fixed()
         .warn(YES, "the server stays in the foreground; let systemd or a shell put it behind"),
@@ -394,11 +393,6 @@ pub const TUNING: &[Setting] = &[
 ];
 
 pub const PERSISTENCE: &[Setting] = &[
-    Setting::kept("save", Form::Words("seconds changes ...", save_points), "", "when to write a snapshot")
-        .repeats()
-        .refuse(ANY, "snapshots are not written yet; say save \"\""),
-    Setting::kept("dbfilename", Form::Text, "dump.rdb", "file of the snapshot").protected(),
-    Setting::kept("rdbcompression", Form::Flag, "yes", "compress snapshots"),
     Setting::kept("rdbchecksum", Form::Flag, "yes", "end snapshots with a checksum").fixed(),
     Setting::kept("rdb-del-sync-files", Form::Flag, "no", "remove snapshots made for replicas"),
     Setting::kept("rdb-save-incremental-fsync", Form::Flag, "yes", "flush a snapshot in steps"),
@@ -414,31 +408,7 @@ pub const PERSISTENCE: &[Setting] = &[
         "no",
         "check values of RESTORE deeply",
     ),
-    Setting::kept("stop-writes-on-bgsave-error", Form::Flag, "yes", "refuse writes while snapshots fail"),
-    Setting::kept("appendonly", Form::Flag, "no", "write every change to the append-only file")
-        .refuse(YES, "the append-only file is not written yet; say appendonly no"),
-    Setting::kept("appendfilename", Form::Text, "appendonly.aof", "name of the append-only file").fixed(),
-    Setting::kept("appenddirname", Form::Text, "appendonlydir", "directory of the append-only files").fixed(),
-    Setting::kept(
-        "appendfsync",
-        Form::OneOf(&["everysec", "always", "no"]),
-        "everysec",
-        "when the append-only file is flushed to the disk",
-    ),
     Setting::kept("no-appendfsync-on-rewrite", Form::Flag, "no", "do not flush while rewriting"),
-    Setting::kept(
-        "auto-aof-rewrite-percentage",
-        Form::Number(0, INT),
-        "100",
-        "growth at which the append-only file is rewritten",
-    ),
-    Setting::kept(
-        "auto-aof-rewrite-min-size",
-        Form::Memory(0, i64::MAX),
-        "64mb",
-        "size below which it is not rewritten",
-    ),
-    Setting::kept("aof-load-truncated", Form::Flag, "yes", "start from a file whose end is torn"),
     Setting::kept("aof-use-rdb-preamble", Form::Flag, "yes", "begin the file with a snapshot"),
     Setting::kept("aof-timestamp-enabled", Form::Flag, "no", "write the time into the file"),
     Setting::kept("aof-rewrite-incremental-fsync", Form::Flag, "yes", "flush a rewrite in steps"),

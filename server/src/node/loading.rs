@@ -1,0 +1,296 @@
+//! Reading snapshots and logs at start: framed here, decoded and applied on the shards, in pieces that keep
+//! what is under way bounded.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use super::mail::{Applied, Encoded, Entries, Mail};
+use crate::keyspace::{Ring, slot_of};
+use crate::log::{self, Scanner};
+use crate::rdb::{Item, Reader, Step};
+use crate::runtime::Fault;
+
+/// Bytes read at once.
+const PIECE: usize = 1 << 20;
+
+/// Bytes of entries in one message to a shard, and such messages under way to it.
+const BATCH: usize = 256 * 1024;
+const BATCHES: usize = 4;
+
+/// Bytes of commands under way to the session that applies them.
+const APPLYING: u64 = 4 << 20;
+
+/// What loading needs of the log core: messages out, and turns in which the answers come in.
+pub trait Shards {
+    fn send(&mut self, shard: usize, mail: Mail);
+    /// Waits a little for answers; an error if the server is to stop.
+    fn turn(&mut self) -> Result<(), Fault>;
+    /// What is under way.
+    fn state(&mut self) -> &mut Underway;
+}
+
+/// Answers so far.
+#[derive(Debug, Default)]
+pub struct Underway {
+    /// Batches of entries that each shard has yet to take in.
+    pub batches: Vec<usize>,
+    pub fed: u64,
+    pub applied: Applied,
+    pub failure: Option<String>,
+}
+
+impl Underway {
+    pub fn new(shards: usize) -> Self {
+        Underway { batches: vec![0; shards], ..Underway::default() }
+    }
+
+    fn has_room(&self, shard: usize) -> bool {
+        self.batches[shard] < BATCHES
+    }
+
+    fn is_idle(&self) -> bool {
+        let applied = self.applied.bytes == self.fed && self.applied.outstanding == 0;
+        applied && self.batches.iter().all(|batches| *batches == 0)
+    }
+}
+
+/// Loads files one after the other.
+pub struct Loader<'a, S: Shards> {
+    pub shards: &'a mut S,
+    pub ring: Ring,
+    pub databases: usize,
+    /// Keys and commands so far, for the log.
+    pub keys: u64,
+    pub commands: u64,
+    batches: Vec<Entries>,
+    db: usize,
+}
+
+/// A file that is read in pieces.
+struct Source {
+    path: PathBuf,
+    file: File,
+    length: u64,
+    /// Bytes read so far, and the tenth of the file last told.
+    read: u64,
+    told: u64,
+}
+
+impl Source {
+    fn open(path: &Path) -> Result<Source, Fault> {
+        let fault = |error| Fault::io(format!("cannot read '{}'", path.display()), &error);
+        let file = File::open(path).map_err(fault)?;
+        let length = file.metadata().map_err(fault)?.len();
+        Ok(Source { path: path.to_owned(), file, length, read: 0, told: 0 })
+    }
+
+    /// Appends the next piece to `buffer`; false at the end.
+    fn fill(&mut self, buffer: &mut Vec<u8>) -> Result<bool, Fault> {
+        let start = buffer.len();
+        buffer.resize(start + PIECE, 0);
+        let count = self
+            .file
+            .read(&mut buffer[start..])
+            .map_err(|error| Fault::io(format!("cannot read '{}'", self.path.display()), &error))?;
+        buffer.truncate(start + count);
+        self.read += count as u64;
+        let tenth = (self.read * 10).checked_div(self.length).unwrap_or(10);
+        if self.length > 64 << 20 && tenth > self.told {
+            self.told = tenth;
+            tracing::info!("loading {}: {} %", self.path.display(), tenth * 10);
+        }
+        Ok(count > 0)
+    }
+
+    fn damage(&self, damage: &impl std::fmt::Display) -> Fault {
+        Fault::new(format!("'{}' is damaged: {damage}", self.path.display()))
+    }
+}
+
+impl<'a, S: Shards> Loader<'a, S> {
+    pub fn new(shards: &'a mut S, ring: Ring, databases: usize) -> Self {
+        let batches = (0..ring.shards()).map(|_| Entries::default()).collect();
+        Loader { shards, ring, databases, keys: 0, commands: 0, batches, db: 0 }
+    }
+
+    /// Loads a snapshot file.
+    pub fn snapshot(&mut self, path: &Path) -> Result<(), Fault> {
+        let mut source = Source::open(path)?;
+        let mut buffer = Vec::new();
+        self.entries(&mut source, &mut buffer)?;
+        self.settle()
+    }
+
+    /// Loads one file of the log; returns the length of its good part. A torn tail is cut off if `torn_allowed`.
+    pub fn log(&mut self, path: &Path, torn_allowed: bool) -> Result<u64, Fault> {
+        let mut source = Source::open(path)?;
+        let mut buffer = Vec::new();
+        source.fill(&mut buffer)?;
+        let mut begin = 0;
+        if log::begins_as_rdb(&buffer) {
+            self.entries(&mut source, &mut buffer)?;
+            self.settle()?;
+            begin = source.read - buffer.len() as u64;
+        }
+        self.select_first(begin);
+        let good = self.commands(&mut source, buffer, begin, torn_allowed)?;
+        self.settle()?;
+        Ok(good)
+    }
+
+    /// Every file begins in database 0.
+    fn select_first(&mut self, _begin: u64) {
+        self.feed(b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n".to_vec());
+    }
+
+    /// Ships the entries of an RDB file; what lies behind its end stays in `buffer`.
+    fn entries(&mut self, source: &mut Source, buffer: &mut Vec<u8>) -> Result<(), Fault> {
+        let mut reader = Reader::default();
+        self.db = 0;
+        loop {
+            let mut used = 0;
+            let ended = loop {
+                match reader.next(&buffer[used..]).map_err(|damage| source.damage(&damage))? {
+                    Step::More => break false,
+                    Step::Item { item, used: more } => {
+                        let ended = matches!(item, Item::End);
+                        self.item(item, source)?;
+                        used += more;
+                        if ended {
+                            break true;
+                        }
+                    }
+                }
+            };
+            buffer.drain(..used);
+            if ended {
+                return self.flush_all();
+            }
+            if !source.fill(buffer)? {
+                return Err(source.damage(&reader.cut_off(buffer.len())));
+            }
+        }
+    }
+
+    fn item(&mut self, item: Item<'_>, source: &Source) -> Result<(), Fault> {
+        match item {
+            Item::Select(db) => {
+                self.db = usize::try_from(db).ok().filter(|db| *db < self.databases).ok_or_else(|| {
+                    Fault::new(format!(
+                        "'{}' has keys in database {db}: raise 'databases' ({})",
+                        source.path.display(),
+                        self.databases
+                    ))
+                })?;
+            }
+            Item::Entry(entry) => {
+                let home = self.ring.home(slot_of(&entry.key));
+                let batch = &mut self.batches[home];
+                let key = batch.bytes.len();
+                batch.bytes.extend_from_slice(&entry.key);
+                let value = batch.bytes.len();
+                batch.bytes.extend_from_slice(entry.value);
+                let (end, offset, expire) = (batch.bytes.len(), entry.offset, entry.expire);
+                batch.entries.push(Encoded { db: self.db, key, value, end, codec: entry.codec, expire, offset });
+                self.keys += 1;
+                if batch.bytes.len() >= BATCH {
+                    self.flush(home)?;
+                }
+            }
+            Item::Skipped { what, offset } => {
+                tracing::warn!("{}: offset {offset}: {what} is skipped", source.path.display());
+            }
+            Item::Aux { .. } | Item::Resize { .. } | Item::End => {}
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self, shard: usize) -> Result<(), Fault> {
+        while !self.shards.state().has_room(shard) {
+            self.wait()?;
+        }
+        let batch = std::mem::take(&mut self.batches[shard]);
+        self.shards.state().batches[shard] += 1;
+        self.shards.send(shard, Mail::Load(Box::new(batch)));
+        Ok(())
+    }
+
+    fn flush_all(&mut self) -> Result<(), Fault> {
+        for shard in 0..self.batches.len() {
+            if !self.batches[shard].entries.is_empty() {
+                self.flush(shard)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Feeds the commands of a log, whole ones and whole transactions only.
+    fn commands(
+        &mut self,
+        source: &mut Source,
+        mut buffer: Vec<u8>,
+        begin: u64,
+        torn_allowed: bool,
+    ) -> Result<u64, Fault> {
+        let mut scanner = Scanner::new(begin);
+        // Offset of the buffer's first byte.
+        let mut base = begin;
+        scanner.feed(&buffer);
+        loop {
+            while scanner.next().map_err(|damage| source.damage(&damage))?.is_some() {
+                self.commands += 1;
+            }
+            let whole = (scanner.good() - base) as usize;
+            if whole > 0 {
+                self.feed(buffer.drain(..whole).collect());
+                base += whole as u64;
+            }
+            while self.shards.state().fed - self.shards.state().applied.bytes > APPLYING {
+                self.wait()?;
+            }
+            let start = buffer.len();
+            if !source.fill(&mut buffer)? {
+                break;
+            }
+            scanner.feed(&buffer[start..]);
+        }
+        let end = scanner.finish();
+        match end.torn {
+            Some(torn) if torn_allowed => {
+                tracing::warn!(
+                    "'{}' is cut off at offset {}, its last whole command: {torn}",
+                    source.path.display(),
+                    end.good
+                );
+                Ok(end.good)
+            }
+            Some(torn) => Err(Fault::new(format!(
+                "{}; 'aof-load-truncated yes' starts without a torn end of the last file",
+                source.damage(&torn)
+            ))),
+            None => Ok(end.good),
+        }
+    }
+
+    fn feed(&mut self, bytes: Vec<u8>) {
+        self.shards.state().fed += bytes.len() as u64;
+        self.shards.send(0, Mail::Apply(bytes));
+    }
+
+    fn wait(&mut self) -> Result<(), Fault> {
+        self.shards.turn()?;
+        match self.shards.state().failure.take() {
+            Some(failure) => Err(Fault::new(failure)),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until everything under way has arrived.
+    fn settle(&mut self) -> Result<(), Fault> {
+        while !self.shards.state().is_idle() {
+            self.wait()?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,207 @@
+//! One snapshot on its way to a file: the shards' pieces of a cut, framed and written in the order they come.
+
+use std::fs::File;
+use std::num::NonZeroU64;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use crate::keyspace::Chunk;
+use crate::limits::REDIS_VERSION;
+use crate::rdb::{self, Checksum};
+
+/// What a snapshot is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// `dbfilename`.
+    Save,
+    /// The base of the append-only file.
+    Rewrite,
+}
+
+/// Whom to answer when it is done: a core, and the session and reply slot there.
+#[derive(Clone, Copy, Debug)]
+pub struct Asker {
+    pub core: usize,
+    pub session: u64,
+    pub reply: u64,
+}
+
+pub struct Snapshot {
+    pub number: NonZeroU64,
+    pub purpose: Purpose,
+    /// SAVE waits for it.
+    pub asker: Option<Asker>,
+    /// Where it is written, under a temporary name.
+    pub path: PathBuf,
+    pub file: Rc<File>,
+    /// Unix seconds.
+    pub began: i64,
+    /// Effects counted when it began: what changes later is not in it.
+    pub changes: u64,
+    /// What waits to be written, and how much has been.
+    buffer: Vec<u8>,
+    written: u64,
+    checksum: Checksum,
+    db: Option<usize>,
+    /// Shards whose part is complete, and all of them.
+    ended: usize,
+    shards: usize,
+    /// Shards whose pieces are in the buffer, then in the write under way: each may send another afterwards.
+    waiting: Vec<usize>,
+    in_write: Vec<usize>,
+    writing: bool,
+    closed: bool,
+}
+
+/// A snapshot of nothing, with which a log begins.
+pub fn empty() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    rdb::write_header(&mut bytes);
+    let mut checksum = Checksum::default();
+    checksum.update(&bytes);
+    rdb::write_end(&mut bytes, Some(checksum));
+    bytes
+}
+
+impl Snapshot {
+    pub fn new(
+        number: NonZeroU64,
+        purpose: Purpose,
+        asker: Option<Asker>,
+        path: PathBuf,
+        file: File,
+        (now, changes, shards): (i64, u64, usize),
+    ) -> Self {
+        let mut buffer = Vec::new();
+        rdb::write_header(&mut buffer);
+        rdb::write_aux(&mut buffer, b"redis-ver", REDIS_VERSION.as_bytes());
+        rdb::write_aux(&mut buffer, b"redis-bits", b"64");
+        rdb::write_aux(&mut buffer, b"ctime", itoa::Buffer::new().format(now).as_bytes());
+        rdb::write_aux(&mut buffer, b"aof-base", if purpose == Purpose::Rewrite { b"1" } else { b"0" });
+        let mut checksum = Checksum::default();
+        checksum.update(&buffer);
+        Snapshot {
+            number,
+            purpose,
+            asker,
+            path,
+            file: Rc::new(file),
+            began: now,
+            changes,
+            buffer,
+            written: 0,
+            checksum,
+            db: None,
+            ended: 0,
+            shards,
+            waiting: Vec::new(),
+            in_write: Vec::new(),
+            writing: false,
+            closed: false,
+        }
+    }
+
+    /// A shard's next piece, or the end of its part.
+    pub fn take(&mut self, shard: usize, chunk: Option<Chunk>) {
+        let start = self.buffer.len();
+        match chunk {
+            Some(chunk) => {
+                if !chunk.bytes.is_empty() && self.db != Some(chunk.db) {
+                    self.db = Some(chunk.db);
+                    rdb::write_select(&mut self.buffer, chunk.db);
+                }
+                self.buffer.extend_from_slice(&chunk.bytes);
+                self.waiting.push(shard);
+            }
+            None => self.ended += 1,
+        }
+        self.checksum.update(&self.buffer[start..]);
+        if self.ended == self.shards && !self.closed {
+            self.closed = true;
+            let checksum = std::mem::take(&mut self.checksum);
+            rdb::write_end(&mut self.buffer, Some(checksum));
+        }
+    }
+
+    /// What to write next and at which offset, if anything waits and no write is under way.
+    pub fn next_write(&mut self) -> Option<(u64, Vec<u8>)> {
+        if self.writing || self.buffer.is_empty() {
+            return None;
+        }
+        self.writing = true;
+        self.in_write = std::mem::take(&mut self.waiting);
+        Some((self.written, std::mem::take(&mut self.buffer)))
+    }
+
+    /// The write has ended well: the shards that may send another piece.
+    pub fn wrote(&mut self, bytes: &[u8]) -> Vec<usize> {
+        self.writing = false;
+        self.written += bytes.len() as u64;
+        std::mem::take(&mut self.in_write)
+    }
+
+    /// Whether all of it is in the file.
+    pub fn is_written(&self) -> bool {
+        self.closed && !self.writing && self.buffer.is_empty()
+    }
+
+    /// Bytes in the file.
+    pub fn size(&self) -> u64 {
+        self.written
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keyspace::ValueRef;
+    use crate::rdb::{Item, Reader, Step};
+
+    fn chunk(db: usize, keys: &[&str]) -> Chunk {
+        let mut chunk = Chunk { db, ..Chunk::default() };
+        for key in keys {
+            rdb::write_entry(&mut chunk.bytes, key.as_bytes(), ValueRef::Str(b"v"), None, true);
+        }
+        chunk
+    }
+
+    #[test]
+    fn pieces_of_several_shards_make_one_file() {
+        let file = tempfile::tempfile().unwrap();
+        let number = NonZeroU64::MIN;
+        let mut snapshot =
+            Snapshot::new(number, Purpose::Save, None, PathBuf::new(), file, (1_700_000_000, 0, 2));
+        let mut bytes = Vec::new();
+        let mut drain = |snapshot: &mut Snapshot| {
+            let Some((offset, piece)) = snapshot.next_write() else { return Vec::new() };
+            assert_eq!(offset, bytes.len() as u64);
+            bytes.extend_from_slice(&piece);
+            snapshot.wrote(&piece)
+        };
+        snapshot.take(0, Some(chunk(0, &["a", "b"])));
+        snapshot.take(1, Some(chunk(3, &["c"])));
+        assert_eq!(drain(&mut snapshot), [0, 1]);
+        snapshot.take(1, None);
+        snapshot.take(0, Some(chunk(0, &["d"])));
+        assert!(!snapshot.is_written());
+        snapshot.take(0, None);
+        assert_eq!(drain(&mut snapshot), [0]);
+        assert!(snapshot.is_written());
+        assert_eq!(keys(&bytes), ["0 a", "0 b", "3 c", "0 d"]);
+        assert_eq!(keys(&empty()), [""; 0]);
+    }
+
+    fn keys(mut bytes: &[u8]) -> Vec<String> {
+        let (mut reader, mut db, mut keys) = (Reader::default(), 0, Vec::new());
+        loop {
+            let Step::Item { item, used } = reader.next(bytes).unwrap() else { panic!("the file is whole") };
+            match item {
+                Item::Select(number) => db = number,
+                Item::Entry(entry) => keys.push(format!("{db} {}", String::from_utf8_lossy(&entry.key))),
+                Item::End => return keys,
+                _ => {}
+            }
+            bytes = &bytes[used..];
+        }
+    }
+}
