@@ -18,9 +18,12 @@ use std::path::PathBuf;
 pub use error::{ConfigError, Origin};
 pub use form::{Form, Value};
 pub use load::{Loaded, load};
+pub use parse::{joined, words};
 pub use set::SetRefusal;
 pub use table::{Change, GROUPS, Group, Home, Missing, Setting, Verdict, find, settings};
-pub use values::{BufferLimit, BufferLimits, CpuList, DebugCommand, LogLevel, MaxmemoryPolicy, Supervised};
+pub use values::{
+    AppendFsync, BufferLimit, BufferLimits, CpuList, DebugCommand, LogLevel, MaxmemoryPolicy, Supervised,
+};
 
 /// The values of all settings. A field is named as its directive with `_` for `-`; the table says its range.
 #[derive(Clone, Debug, PartialEq)]

@@ -87,6 +87,21 @@ impl Named for Supervised {
         &[(Self::Upstart, "upstart"), (Self::Systemd, "systemd"), (Self::Auto, "auto"), (Self::No, "no")];
 }
 
+/// When the append-only file is flushed to the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AppendFsync {
+    /// Before a write is acknowledged.
+    Always,
+    Everysec,
+    /// When the kernel likes.
+    No,
+}
+
+impl Named for AppendFsync {
+    const ALL: &'static [(Self, &'static str)] =
+        &[(Self::Everysec, "everysec"), (Self::Always, "always"), (Self::No, "no")];
+}
+
 /// Who may call DEBUG.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DebugCommand {
