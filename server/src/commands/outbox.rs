@@ -11,6 +11,8 @@ pub struct Mark {
     pub db: usize,
     /// The ticket of a transaction; 0 for commands of this shard alone.
     pub ticket: u64,
+    /// The transaction's hop: what a later one did comes later, whatever the shard.
+    pub hop: u32,
     /// 0, or on the last mark of a ticket, its seal: how many shards take part and seal.
     pub parts: usize,
     /// How many effects.
@@ -33,6 +35,7 @@ pub struct Effects {
 pub struct Outbox {
     open: bool,
     ticket: u64,
+    hop: u32,
     cut: Option<NonZeroU64>,
     /// `seq` of the effects collected now is one more.
     drained: u64,
@@ -53,10 +56,16 @@ impl Outbox {
         self.open
     }
 
-    /// Effects emitted from here on belong to `ticket` (0: to no transaction).
+    /// Effects emitted from here on belong to hop `hop` of the transaction `ticket`, until `end`.
     #[inline]
-    pub fn begin(&mut self, ticket: u64) {
-        self.ticket = ticket;
+    pub fn begin(&mut self, ticket: u64, hop: u32) {
+        (self.ticket, self.hop) = (ticket, hop);
+    }
+
+    /// Effects emitted from here on stand free.
+    #[inline]
+    pub fn end(&mut self) {
+        (self.ticket, self.hop) = (0, 0);
     }
 
     /// The transaction that runs now is a cut.
@@ -74,7 +83,7 @@ impl Outbox {
             Some(last) if last.ticket == ticket && last.parts == 0 => (last.parts, last.cut) = (parts, cut),
             _ => {
                 let end = self.bytes.len();
-                self.marks.push(Mark { end, db: 0, ticket, parts, commands: 0, cut });
+                self.marks.push(Mark { end, db: 0, ticket, hop: self.hop, parts, commands: 0, cut });
             }
         }
     }
@@ -93,13 +102,13 @@ impl Outbox {
             self.bytes.extend_from_slice(b"\r\n");
         }
         self.emitted += 1;
-        let (end, ticket) = (self.bytes.len(), self.ticket);
+        let (end, ticket, hop) = (self.bytes.len(), self.ticket, self.hop);
         match self.marks.last_mut() {
-            Some(last) if last.db == db && last.ticket == ticket && last.parts == 0 => {
+            Some(last) if (last.db, last.ticket, last.hop, last.parts) == (db, ticket, hop, 0) => {
                 last.end = end;
                 last.commands += 1;
             }
-            _ => self.marks.push(Mark { end, db, ticket, parts: 0, commands: 1, cut: None }),
+            _ => self.marks.push(Mark { end, db, ticket, hop, parts: 0, commands: 1, cut: None }),
         }
     }
 

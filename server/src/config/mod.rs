@@ -18,6 +18,7 @@ use std::path::PathBuf;
 pub use error::{ConfigError, Origin};
 pub use form::{Form, Value};
 pub use load::{Loaded, load};
+pub use parse::{joined, words};
 pub use set::SetRefusal;
 pub use table::{Change, GROUPS, Group, Home, Missing, Setting, Verdict, find, settings};
 pub use values::{

@@ -2,27 +2,32 @@
 
 use super::*;
 use crate::commands::Outbox;
-use crate::log::{Scanner, Unit};
+use crate::log::Scanner;
+use crate::resp::{Commands, ParseLimits, Parser};
 
-/// One unit a line; a transaction in braces.
+/// A word or words a command; a transaction in braces.
 fn shown(stream: &[u8]) -> Vec<String> {
-    let text = |argv: crate::resp::Argv| {
-        let words: Vec<String> = argv.iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect();
-        words.join(" ")
-    };
+    let mut whole = Vec::new();
     let mut scanner = Scanner::new(0);
-    scanner.feed(stream);
-    let mut lines = Vec::new();
-    while let Some(unit) = scanner.next().expect("the stream is sound") {
-        lines.push(match unit {
-            Unit::Command(argv) => text(argv),
-            Unit::Transaction(commands) => {
-                let commands: Vec<String> = commands.iter().map(|argv| text(argv.borrow())).collect();
-                format!("{{{}}}", commands.join("; "))
-            }
-        });
+    scanner.scan(stream, &mut whole).expect("the stream is sound");
+    assert_eq!(whole, stream, "it ends with a unit");
+    let (mut parser, mut commands) = (Parser::default(), Commands::default());
+    let limits = ParseLimits { max_bulk: 100, authenticated: true };
+    parser.parse(stream, &limits, &mut commands).expect("the stream is sound");
+    let mut lines: Vec<String> = Vec::new();
+    let mut within = false;
+    for index in 0..commands.len() {
+        let words = commands.argv(index, stream).iter().map(String::from_utf8_lossy);
+        let line = words.collect::<Vec<_>>().join(" ");
+        match (line.as_str(), lines.last_mut().filter(|_| within)) {
+            ("MULTI", _) => lines.push("{".to_owned()),
+            ("EXEC", Some(last)) => last.push('}'),
+            (_, Some(last)) if last == "{" => last.push_str(&line),
+            (_, Some(last)) => last.push_str(&format!("; {line}")),
+            _ => lines.push(line.clone()),
+        }
+        within = line != "EXEC" && (within || line == "MULTI");
     }
-    assert_eq!(scanner.finish(), crate::log::End { good: stream.len() as u64, torn: None });
     lines
 }
 
@@ -44,7 +49,7 @@ impl Bench {
     fn emit(&mut self, shard: usize, ticket: u64, hop: u32, db: usize, word: &str) {
         self.outboxes[shard].begin(ticket, hop);
         self.outboxes[shard].push(db, 1, std::iter::once(word.as_bytes()));
-        self.outboxes[shard].begin(0, 0);
+        self.outboxes[shard].end();
     }
 
     fn send(&mut self, shard: usize) {

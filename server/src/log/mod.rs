@@ -33,7 +33,7 @@ pub use backlog::Backlog;
 pub use journal::{Action, Doing, Journal, Trouble};
 pub use manifest::{Kind, Manifest, ManifestError, Part, manifest_name, temporary};
 pub use merge::{Merged, Merger};
-pub use recover::{Damage, End, Scanner, Unit, begins_as_rdb};
+pub use recover::{Damage, End, Scanner, begins_as_rdb};
 
 /// A change in the log's directory: a call that takes a moment, and that leaves nothing half done that a
 /// repetition would not put right.

@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use crate::resp::{Argv, OwnedArgv, Span};
+use crate::resp::{Argv, Span};
 
 /// Bytes of one command: offsets within it fit in 32 bits.
 const MAX_COMMAND: usize = 1 << 31;
@@ -16,13 +16,6 @@ const MAX_LINE: usize = 13;
 
 /// Bytes of an annotation line; the reference server writes some 20.
 const MAX_ANNOTATION: usize = 1024;
-
-/// What is handed out: it takes effect as a whole.
-pub enum Unit<'a> {
-    Command(Argv<'a>),
-    /// The commands between MULTI and EXEC.
-    Transaction(&'a [OwnedArgv]),
-}
 
 /// Where and why a file cannot be what was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,17 +49,18 @@ pub fn begins_as_rdb(head: &[u8]) -> bool {
     head.starts_with(b"REDIS")
 }
 
-/// Reads one file: `feed` its bytes in order, after each piece take units with `next` until there are none;
-/// `finish` at its end. Damage ends it.
+/// Reads one file: `scan` its pieces in order, `finish` at its end. Damage ends it.
 #[derive(Debug)]
 pub struct Scanner {
+    /// What may belong to a command that is not whole.
     buffer: Vec<u8>,
     /// Offset in the file of the buffer's first byte.
     base: u64,
-    /// Bytes of the buffer that have been handed out.
+    /// Bytes of the buffer that have been read.
     done: usize,
     command: Partial,
-    transaction: Option<Transaction>,
+    /// The commands of a transaction from MULTI on.
+    transaction: Option<Vec<u8>>,
     good: u64,
     /// Damage found where zeros began; they may go on to the file's end.
     zeros: Option<Damage>,
@@ -78,13 +72,6 @@ struct Partial {
     at: usize,
     missing: Option<usize>,
     spans: Vec<Span>,
-}
-
-#[derive(Debug)]
-struct Transaction {
-    commands: Vec<OwnedArgv>,
-    /// Its EXEC has been read: it has been handed out.
-    whole: bool,
 }
 
 /// What is at fault at an offset of the buffer.
@@ -104,83 +91,70 @@ impl Scanner {
         }
     }
 
-    /// The next bytes of the file.
-    pub fn feed(&mut self, bytes: &[u8]) {
+    /// Takes in the next bytes of the file, and appends to `out` all that is whole by now: commands as they stand there,
+    /// transactions from MULTI to EXEC. What precedes damage comes out before it is reported.
+    pub fn scan(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Damage> {
+        self.buffer.extend_from_slice(bytes);
+        let scanned = self.scan_buffer(out);
         self.buffer.drain(..self.done);
         self.base += self.done as u64;
         self.done = 0;
-        self.buffer.extend_from_slice(bytes);
+        scanned
     }
 
-    /// Offset behind the last unit that was handed out.
+    fn scan_buffer(&mut self, out: &mut Vec<u8>) -> Result<(), Damage> {
+        while self.zeros.is_none() {
+            let start = match self.read() {
+                Ok(Some(start)) => start,
+                Ok(None) => return Ok(()),
+                Err(fault) => return self.fail(fault),
+            };
+            let bytes = &self.buffer[start..self.done];
+            let argv = Argv::new(bytes, &self.command.spans);
+            let word = if argv.len() == 1 { argv.get(0) } else { &[] };
+            let (multi, exec) = (word.eq_ignore_ascii_case(b"multi"), word.eq_ignore_ascii_case(b"exec"));
+            match &mut self.transaction {
+                None if exec => return Err(self.damage((start, "EXEC without MULTI".to_owned()))),
+                Some(_) if multi => return Err(self.damage((start, "MULTI within MULTI".to_owned()))),
+                None if multi => self.transaction = Some(bytes.to_vec()),
+                None => out.extend_from_slice(bytes),
+                Some(transaction) => {
+                    transaction.extend_from_slice(bytes);
+                    if exec {
+                        out.append(transaction);
+                        self.transaction = None;
+                    }
+                }
+            }
+            self.command.reset();
+            self.mark_good();
+        }
+        self.pass_zeros()
+    }
+
+    /// Offset behind the last unit that came out.
     pub fn good(&self) -> u64 {
         self.good
     }
 
-    /// The next unit, if the bytes so far hold one.
-    #[allow(clippy::should_implement_trait)] // units borrow from the scanner
-    pub fn next(&mut self) -> Result<Option<Unit<'_>>, Damage> {
-        loop {
-            self.forget();
-            if self.zeros.is_some() {
-                return self.pass_zeros().map(|()| None);
-            }
-            let start = match self.read() {
-                Ok(Some(start)) => start,
-                Ok(None) => return Ok(None),
-                Err(fault) => return self.fail(fault).map(|()| None),
-            };
-            let argv = Argv::new(&self.buffer[start..], &self.command.spans);
-            let word = if argv.len() == 1 { argv.get(0) } else { &[] };
-            match &mut self.transaction {
-                None if word.eq_ignore_ascii_case(b"multi") => {
-                    self.transaction = Some(Transaction { commands: Vec::new(), whole: false });
-                }
-                None if word.eq_ignore_ascii_case(b"exec") => {
-                    return Err(self.damage((start, "EXEC without MULTI".to_owned())));
-                }
-                None => {
-                    self.good = self.base + self.done as u64;
-                    return Ok(Some(Unit::Command(Argv::new(&self.buffer[start..], &self.command.spans))));
-                }
-                Some(_) if word.eq_ignore_ascii_case(b"multi") => {
-                    return Err(self.damage((start, "MULTI within MULTI".to_owned())));
-                }
-                Some(transaction) if word.eq_ignore_ascii_case(b"exec") => {
-                    transaction.whole = true;
-                    self.good = self.base + self.done as u64;
-                    return Ok(self.transaction.as_ref().map(|whole| Unit::Transaction(&whole.commands)));
-                }
-                Some(transaction) => transaction.commands.push(argv.to_owned()),
-            }
+    fn mark_good(&mut self) {
+        if self.transaction.is_none() {
+            self.good = self.base + self.done as u64;
         }
     }
 
     /// The file ends here.
     pub fn finish(self) -> End {
-        let rest = self.buffer.len() - self.done;
-        let at = self.base + self.done as u64;
-        let unfinished = self.transaction.as_ref().is_some_and(|transaction| !transaction.whole);
+        let ends = |within| Damage {
+            offset: self.base + self.buffer.len() as u64,
+            what: format!("the file ends within a {within}"),
+        };
         let torn = match self.zeros {
             Some(zeros) => Some(zeros),
-            None if rest > 0 => {
-                Some(Damage { offset: at, what: "the file ends within a command".to_owned() })
-            }
-            None if unfinished => {
-                Some(Damage { offset: at, what: "the file ends within a transaction".to_owned() })
-            }
-            None => None,
+            None if !self.buffer.is_empty() => Some(ends("command")),
+            None => self.transaction.is_some().then(|| ends("transaction")),
         };
         End { good: self.good, torn }
-    }
-
-    /// Lets go of what was handed out.
-    fn forget(&mut self) {
-        if self.command.missing == Some(0) {
-            self.command.spans.clear();
-            self.command = Partial { spans: std::mem::take(&mut self.command.spans), ..Partial::default() };
-        }
-        self.transaction.take_if(|transaction| transaction.whole);
     }
 
     /// Reads on to the end of a command and says where in the buffer it begins; `None` if it is not whole.
@@ -193,9 +167,7 @@ impl Scanner {
                 }
                 Some(end) => {
                     self.done += end + 1;
-                    if self.transaction.is_none() {
-                        self.good = self.base + self.done as u64;
-                    }
+                    self.mark_good();
                 }
                 None if line.len() < MAX_ANNOTATION => return Ok(None),
                 None => return Err((self.done, "an annotation line without an end".to_owned())),
@@ -235,6 +207,11 @@ impl Scanner {
 }
 
 impl Partial {
+    fn reset(&mut self) {
+        (self.at, self.missing) = (0, None);
+        self.spans.clear();
+    }
+
     /// Reads on in the bytes of the command that are there; true if it is whole.
     fn read(&mut self, bytes: &[u8]) -> Result<bool, Fault> {
         let mut missing = match self.missing {
@@ -265,7 +242,6 @@ impl Partial {
             self.at = end + 2;
             missing -= 1;
         }
-        self.missing = Some(0);
         Ok(true)
     }
 }

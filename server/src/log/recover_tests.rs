@@ -4,26 +4,14 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Units as text, and how the file ended.
-fn scan(bytes: &[u8], piece: usize) -> Result<(Vec<String>, End), Damage> {
-    let text = |argv: Argv| {
-        let words: Vec<String> = argv.iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect();
-        words.join(" ")
-    };
+/// What came out, and how the file ended.
+fn scan(bytes: &[u8], piece: usize) -> Result<(Vec<u8>, End), Damage> {
     let mut scanner = Scanner::new(0);
-    let mut units = Vec::new();
+    let mut out = Vec::new();
     for piece in bytes.chunks(piece) {
-        scanner.feed(piece);
-        while let Some(unit) = scanner.next()? {
-            units.push(match unit {
-                Unit::Command(argv) => text(argv),
-                Unit::Transaction(all) => {
-                    all.iter().map(|argv| text(argv.borrow()) + ";").collect::<Vec<_>>().join("")
-                }
-            });
-        }
+        scanner.scan(piece, &mut out)?;
     }
-    Ok((units, scanner.finish()))
+    Ok((out, scanner.finish()))
 }
 
 fn command(words: &[&str]) -> Vec<u8> {
@@ -32,22 +20,28 @@ fn command(words: &[&str]) -> Vec<u8> {
     bytes
 }
 
-/// A file, and for each offset behind a unit the units up to there.
-fn sample() -> (Vec<u8>, Vec<(usize, Vec<String>)>) {
-    let mut file = b"#TS:1700000000\r\n".to_vec();
+/// A file, and for each offset behind a unit what has come out by then.
+fn sample() -> (Vec<u8>, Vec<(usize, Vec<u8>)>) {
+    let note = b"#TS:1700000000\r\n";
+    let mut file = note.to_vec();
+    let mut out = Vec::new();
     let mut ends = vec![(0, Vec::new()), (file.len(), Vec::new())];
-    let mut units: Vec<String> = Vec::new();
-    let parts: [(&[&[&str]], &str); 5] = [
-        (&[&["SELECT", "0"]], "SELECT 0"),
-        (&[&["SET", "k", ""]], "SET k "),
-        (&[&["multi"], &["SET", "a", "1"], &["DEL", "b"], &["EXEC"]], "SET a 1;DEL b;"),
-        (&[&["MULTI"], &["Exec"]], ""),
-        (&[&["SET", "long", "0123456789\r\n0123456789"]], "SET long 0123456789\r\n0123456789"),
+    let units: [&[&[&str]]; 5] = [
+        &[&["SELECT", "0"]],
+        &[&["SET", "k", ""]],
+        &[&["multi"], &["SET", "a", "1"], &["DEL", "b"], &["EXEC"]],
+        &[&["MULTI"], &["Exec"]],
+        &[&["SET", "long", "0123456789\r\n0123456789"]],
     ];
-    for (commands, shown) in parts {
-        commands.iter().for_each(|words| file.extend(command(words)));
-        units.push(shown.to_owned());
-        ends.push((file.len(), units.clone()));
+    for unit in units {
+        for (index, words) in unit.iter().enumerate() {
+            file.extend(command(words));
+            out.extend(command(words));
+            if index == 1 && unit.len() > 2 {
+                file.extend(note);
+            }
+        }
+        ends.push((file.len(), out.clone()));
     }
     (file, ends)
 }
@@ -58,8 +52,8 @@ fn a_file_cut_anywhere_gives_the_whole_units_before() {
     for cut in 0..=file.len() {
         let (good, expected) = ends.iter().rev().find(|(end, _)| *end <= cut).expect("a file begins at 0");
         for piece in [1, 7, 1000] {
-            let (units, end) = scan(&file[..cut], piece).expect("a tail is no damage");
-            assert_eq!(&units, expected, "cut at {cut}");
+            let (out, end) = scan(&file[..cut], piece).expect("a tail is no damage");
+            assert_eq!(&out, expected, "cut at {cut}");
             assert_eq!(end.good, *good as u64, "cut at {cut}");
             assert_eq!(end.torn.is_some(), cut != *good, "cut at {cut}: {end:?}");
         }
@@ -118,8 +112,7 @@ fn damage_is_named_with_its_offset() {
 #[test]
 fn a_claimed_length_costs_nothing() {
     let mut scanner = Scanner::new(0);
-    scanner.feed(b"*2000000000\r\n$2000000000\r\nabc");
-    assert!(scanner.next().expect("not damaged").is_none());
+    scanner.scan(b"*2000000000\r\n$2000000000\r\nabc", &mut Vec::new()).expect("not damaged");
     assert!(scanner.buffer.capacity() < 100 && scanner.command.spans.capacity() == 0);
     assert_eq!(scanner.finish().good, 0);
 }
@@ -128,11 +121,11 @@ fn a_claimed_length_costs_nothing() {
 fn what_precedes_the_commands_counts_in_offsets() {
     assert!(begins_as_rdb(b"REDIS0011") && !begins_as_rdb(b"*1\r\n$"));
     let mut scanner = Scanner::new(500);
-    scanner.feed(&command(&["PING"]));
-    assert!(matches!(scanner.next(), Ok(Some(Unit::Command(_)))));
-    assert_eq!(scanner.good(), 514);
-    scanner.feed(b"x");
-    assert_eq!(scanner.next().err().map(|damage| damage.offset), Some(514));
+    let mut out = Vec::new();
+    assert_eq!(scanner.scan(&command(&["PING"]), &mut out), Ok(()));
+    assert_eq!((scanner.good(), out), (514, command(&["PING"])));
+    let damage = scanner.scan(b"x", &mut Vec::new()).expect_err("damage");
+    assert_eq!(damage.offset, 514);
 }
 
 proptest! {
@@ -151,8 +144,8 @@ proptest! {
         file[at] = byte;
         let (good, expected) = ends.iter().rev().find(|(end, _)| *end <= at).expect("a file begins at 0");
         match scan(&file, 13) {
-            Ok((units, end)) => {
-                prop_assert!(units.starts_with(expected));
+            Ok((out, end)) => {
+                prop_assert!(out.starts_with(expected));
                 prop_assert!(end.good >= *good as u64);
             }
             Err(damage) => prop_assert!(damage.offset >= *good as u64),

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use slab::Slab;
 
 use super::door::{Arrival, Door};
+use super::log_side::LogSide;
+use super::mail::Mail;
 use super::logging::Log;
 use super::pager::Pager;
 use super::shared::Shared;
@@ -13,13 +15,6 @@ use crate::config::LogLevel;
 use crate::runtime::signals::Waker;
 use crate::runtime::{ConnId, Event, Fault, Listener, Net, NetOptions, Port, Wait, clock, process};
 use crate::session::{Machine, Upkeep};
-use crate::transaction::Message;
-
-/// What cores send each other.
-pub enum Mail {
-    Connection(Arrival),
-    Messages(Vec<Message>),
-}
 
 /// What a core is given at start.
 pub struct Parts {
@@ -68,6 +63,7 @@ struct CoreLoop {
     drained: bool,
     /// How long to block at the next turn.
     sleep_us: u64,
+    log_side: LogSide,
 }
 
 /// Runs a core until the process stops. It never yields to glommio's reactor: a shard has no glommio
@@ -96,7 +92,8 @@ impl CoreLoop {
     fn new(parts: Parts) -> Result<Self, Fault> {
         let Parts { machine, port, shared, listeners, spin_us, log, waker, pager, watchdog } = parts;
         let mut options = NetOptions { spin_us, ..NetOptions::default() };
-        if port.cores() > 1 {
+        let shards = machine.post.cores();
+        if shards > 1 {
             // Every core sees its share of the clients only, and each turn wakes others: a longer wait pays.
             options.gather_us *= 2;
         }
@@ -127,6 +124,7 @@ impl CoreLoop {
             sleep_us: 0,
             drain_until: None,
             drained: false,
+            log_side: LogSide::new(shards),
         })
     }
 
@@ -182,6 +180,7 @@ impl CoreLoop {
                 Mail::Messages(messages) => {
                     messages.into_iter().for_each(|message| self.machine.message(from, message));
                 }
+                mail => self.log_side.take(mail, &mut self.machine, &mut self.port),
             }
         }
     }
@@ -192,8 +191,9 @@ impl CoreLoop {
         if let Some(ahead) = self.machine.shard.data.keyspace.ahead() {
             self.pager.ask(ahead);
         }
-        let used = self.machine.shard.data.keyspace.used_memory() as u64;
-        self.shared.publish(self.machine.core.index, used);
+        let data = &self.machine.shard.data;
+        let used = data.keyspace.used_memory() as u64;
+        self.shared.publish(self.machine.core.index, used, data.outbox.emitted());
         if now - self.swept >= self.sweep_ms() {
             self.swept = now;
             self.machine.sweep_sessions();
@@ -207,7 +207,8 @@ impl CoreLoop {
         if std::mem::take(&mut self.machine.core.settings_changed) {
             self.apply_settings();
         }
-        if std::mem::take(&mut self.machine.actions.shutdown) {
+        if let Some(asked) = self.machine.actions.shutdown.take() {
+            self.shared.ask_stop(asked.save);
             self.waker.wake();
         }
     }
@@ -216,7 +217,7 @@ impl CoreLoop {
     /// sleep, has to leave first.
     fn sleep_if_asked(&mut self) {
         let asked = std::mem::take(&mut self.machine.core.sleep_us);
-        let due = if self.port.cores() == 1 { asked } else { std::mem::replace(&mut self.sleep_us, asked) };
+        let due = if self.machine.post.cores() == 1 { asked } else { std::mem::replace(&mut self.sleep_us, asked) };
         if due > 0 {
             clock::block_us(due);
         }
@@ -251,13 +252,15 @@ impl CoreLoop {
             self.loglevel = wanted;
             self.log.set_level(wanted);
         }
+        self.log_side.apply_settings(&mut self.machine, &mut self.port);
     }
 
     /// Gives the network and the other cores what this turn made.
     fn act(&mut self) {
         self.act_on_connections();
         let own = self.machine.core.index;
-        for to in (0..self.port.cores()).filter(|&to| to != own) {
+        self.log_side.send(&mut self.machine, &mut self.port);
+        for to in (0..self.machine.post.cores()).filter(|&to| to != own) {
             let messages = self.machine.post.take(to);
             if !messages.is_empty() {
                 self.port.send(to, Mail::Messages(messages));
@@ -304,7 +307,11 @@ impl CoreLoop {
     }
 
     fn wait(&self, upkeep: Upkeep) -> Wait {
-        if upkeep.more || self.sleep_us > 0 || !self.machine.post.is_empty() {
+        if upkeep.more
+            || self.sleep_us > 0
+            || !self.machine.post.is_empty()
+            || self.log_side.has_work(&self.machine)
+        {
             return Wait::Poll;
         }
         let mut ms = LONGEST_SLEEP_MS;

@@ -60,9 +60,9 @@ pub struct Loader<'a, S: Shards> {
     pub shards: &'a mut S,
     pub ring: Ring,
     pub databases: usize,
-    /// Keys and commands so far, for the log.
+    /// Keys of snapshots and bytes of commands so far, to be told.
     pub keys: u64,
-    pub commands: u64,
+    pub bytes: u64,
     batches: Vec<Entries>,
     db: usize,
 }
@@ -111,7 +111,7 @@ impl Source {
 impl<'a, S: Shards> Loader<'a, S> {
     pub fn new(shards: &'a mut S, ring: Ring, databases: usize) -> Self {
         let batches = (0..ring.shards()).map(|_| Entries::default()).collect();
-        Loader { shards, ring, databases, keys: 0, commands: 0, batches, db: 0 }
+        Loader { shards, ring, databases, keys: 0, bytes: 0, batches, db: 0 }
     }
 
     /// Loads a snapshot file.
@@ -133,15 +133,11 @@ impl<'a, S: Shards> Loader<'a, S> {
             self.settle()?;
             begin = source.read - buffer.len() as u64;
         }
-        self.select_first(begin);
+        // Every file begins in database 0.
+        self.feed(b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n".to_vec());
         let good = self.commands(&mut source, buffer, begin, torn_allowed)?;
         self.settle()?;
         Ok(good)
-    }
-
-    /// Every file begins in database 0.
-    fn select_first(&mut self, _begin: u64) {
-        self.feed(b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n".to_vec());
     }
 
     /// Ships the entries of an RDB file; what lies behind its end stays in `buffer`.
@@ -234,26 +230,19 @@ impl<'a, S: Shards> Loader<'a, S> {
         torn_allowed: bool,
     ) -> Result<u64, Fault> {
         let mut scanner = Scanner::new(begin);
-        // Offset of the buffer's first byte.
-        let mut base = begin;
-        scanner.feed(&buffer);
         loop {
-            while scanner.next().map_err(|damage| source.damage(&damage))?.is_some() {
-                self.commands += 1;
-            }
-            let whole = (scanner.good() - base) as usize;
-            if whole > 0 {
-                self.feed(buffer.drain(..whole).collect());
-                base += whole as u64;
+            let mut whole = Vec::new();
+            scanner.scan(&buffer, &mut whole).map_err(|damage| source.damage(&damage))?;
+            if !whole.is_empty() {
+                self.feed(whole);
             }
             while self.shards.state().fed - self.shards.state().applied.bytes > APPLYING {
                 self.wait()?;
             }
-            let start = buffer.len();
+            buffer.clear();
             if !source.fill(&mut buffer)? {
                 break;
             }
-            scanner.feed(&buffer[start..]);
         }
         let end = scanner.finish();
         match end.torn {
@@ -274,6 +263,7 @@ impl<'a, S: Shards> Loader<'a, S> {
     }
 
     fn feed(&mut self, bytes: Vec<u8>) {
+        self.bytes += bytes.len() as u64;
         self.shards.state().fed += bytes.len() as u64;
         self.shards.send(0, Mail::Apply(bytes));
     }

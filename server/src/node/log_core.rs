@@ -166,8 +166,8 @@ impl LogCore {
         let (ring, databases) = (Ring::new(self.shards), self.settings.databases);
         let mut loader = Loader::new(self, ring, databases);
         let loaded = load(&mut loader)?;
-        let (keys, commands) = (loader.keys, loader.commands);
-        tracing::info!("loaded {keys} keys of snapshots and {commands} commands");
+        let (keys, bytes) = (loader.keys, loader.bytes);
+        tracing::info!("loaded {keys} keys of snapshots and {bytes} bytes of commands");
         Ok(loaded)
     }
 

@@ -2,9 +2,15 @@
 
 mod core_loop;
 mod door;
+mod files;
+mod loading;
+mod log_core;
+mod log_side;
 mod logging;
+mod mail;
 mod pager;
 mod shared;
+mod snapshot;
 mod start;
 
 pub use start::{Stop, serve};

@@ -1,9 +1,15 @@
 //! The few numbers all cores share: counters they draw from and figures they publish. No data, no locks.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicBool, AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
 
 use crate::session::Counters;
+
+/// `save_at_stop` where SHUTDOWN said nothing of it.
+const SAVE_AS_SET: u64 = 2;
 
 /// One per process.
 #[derive(Debug)]
@@ -15,7 +21,13 @@ pub struct Shared {
     connections: AtomicU64,
     /// What each core last published.
     cores: Box<[Published]>,
+    /// Somebody asked for the end; then, once a last snapshot is written, it has begun.
+    stop_asked: AtomicBool,
     stopping: AtomicBool,
+    /// What SHUTDOWN said of saving.
+    save_at_stop: AtomicU64,
+    log_failed: AtomicBool,
+    log_ended: AtomicBool,
     /// Cores whose sessions are gone, while stopping.
     drained: AtomicU64,
 }
@@ -25,6 +37,8 @@ pub struct Shared {
 #[repr(align(128))]
 struct Published {
     used_memory: AtomicU64,
+    /// Effects so far.
+    changes: AtomicU64,
     /// Turns so far, the proof that a core is alive.
     turns: AtomicU64,
 }
@@ -37,18 +51,28 @@ impl Shared {
             slowlogs: AtomicU64::new(0),
             connections: AtomicU64::new(0),
             cores: (0..cores).map(|_| Published::default()).collect(),
+            stop_asked: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
+            save_at_stop: AtomicU64::new(SAVE_AS_SET),
+            log_failed: AtomicBool::new(false),
+            log_ended: AtomicBool::new(false),
             drained: AtomicU64::new(0),
         })
     }
 
-    pub fn publish(&self, core: usize, used_memory: u64) {
+    pub fn publish(&self, core: usize, used_memory: u64, changes: u64) {
         self.cores[core].used_memory.store(used_memory, Relaxed);
+        self.cores[core].changes.store(changes, Relaxed);
         self.cores[core].turns.store(self.cores[core].turns.load(Relaxed) + 1, Relaxed);
     }
 
     pub fn used_memory(&self) -> u64 {
         self.cores.iter().map(|core| core.used_memory.load(Relaxed)).sum()
+    }
+
+    /// Effects of all shards so far.
+    pub fn changes(&self) -> u64 {
+        self.cores.iter().map(|core| core.changes.load(Relaxed)).sum()
     }
 
     /// Turns of every core so far: if all have moved since the last look, none hangs.
@@ -67,6 +91,41 @@ impl Shared {
 
     pub fn left(&self) {
         self.connections.fetch_sub(1, Relaxed);
+    }
+
+    /// Asks the log core to see to the end. `save`: what SHUTDOWN said of a last snapshot, if anything.
+    pub fn ask_stop(&self, save: Option<bool>) {
+        if let Some(save) = save {
+            self.save_at_stop.store(u64::from(save), Relaxed);
+        }
+        self.stop_asked.store(true, Release);
+    }
+
+    pub fn is_stop_asked(&self) -> bool {
+        self.stop_asked.load(Acquire)
+    }
+
+    pub fn save_at_stop(&self) -> Option<bool> {
+        Some(self.save_at_stop.load(Relaxed)).filter(|save| *save != SAVE_AS_SET).map(|save| save == 1)
+    }
+
+    /// The log core cannot go on: the process ends.
+    pub fn fail(&self) {
+        self.log_failed.store(true, Relaxed);
+        self.stop();
+    }
+
+    pub fn has_failed(&self) -> bool {
+        self.log_failed.load(Relaxed)
+    }
+
+    /// The log core has ended: shards need not wait for it.
+    pub fn log_ended(&self) {
+        self.log_ended.store(true, Relaxed);
+    }
+
+    pub fn has_log_ended(&self) -> bool {
+        self.log_ended.load(Relaxed)
     }
 
     pub fn stop(&self) {

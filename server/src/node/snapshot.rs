@@ -51,6 +51,8 @@ pub struct Snapshot {
     in_write: Vec<usize>,
     writing: bool,
     closed: bool,
+    /// The file's last flush is under way.
+    pub flushing: bool,
 }
 
 /// A snapshot of nothing, with which a log begins.
@@ -98,6 +100,7 @@ impl Snapshot {
             in_write: Vec::new(),
             writing: false,
             closed: false,
+            flushing: false,
         }
     }
 

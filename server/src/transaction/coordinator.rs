@@ -12,6 +12,7 @@ pub struct Coordinator {
     phase: Phase,
     /// 0 while the transaction holds no locks.
     ticket: u64,
+    hops: u32,
     enlisted: Vec<Enlisted>,
     write: bool,
 }
@@ -54,7 +55,7 @@ impl Coordinator {
     ) -> (Self, Outcome) {
         let (enlisted, write) = enlist(&program, watches, env);
         let phase = Phase::Locking(0);
-        let mut coordinator = Coordinator { id, program, phase, ticket: 0, enlisted, write };
+        let mut coordinator = Coordinator { id, program, phase, ticket: 0, hops: 0, enlisted, write };
         let outcome = if coordinator.enlisted.is_empty() {
             coordinator.proceed(env, post, Vec::new())
         } else {
@@ -160,19 +161,21 @@ impl Coordinator {
     }
 
     fn send(&mut self, hop: Hop, post: &mut Post) {
-        self.phase = Phase::Running { outstanding: hop.works.len(), results: Vec::new() };
-        let release = hop.last && self.ticket != 0;
+        let Hop { works, last } = hop;
+        self.phase = Phase::Running { outstanding: works.len(), results: Vec::new() };
+        let (id, ticket, hop) = (self.id, self.ticket, self.hops);
+        self.hops += 1;
+        let release = last && self.ticket != 0;
         let parts = if release { self.parts() } else { 0 };
-        let busy: Vec<usize> = hop.works.iter().map(|(shard, _)| *shard).collect();
-        for (shard, works) in hop.works {
-            let (id, ticket) = (self.id, self.ticket);
-            let executing = Executing { id, ticket, works, release, acknowledge: false, parts };
+        let busy: Vec<usize> = works.iter().map(|(shard, _)| *shard).collect();
+        for (shard, works) in works {
+            let executing = Executing { id, ticket, hop, works, release, acknowledge: false, parts };
             post.send(shard, Message::Execute(Box::new(executing)));
         }
         if release {
             for Enlisted { shard, .. } in self.enlisted.drain(..).filter(|one| !busy.contains(&one.shard)) {
-                let (id, ticket, works) = (self.id, self.ticket, Vec::new());
-                let executing = Executing { id, ticket, works, release, acknowledge: false, parts };
+                let works = Vec::new();
+                let executing = Executing { id, ticket, hop, works, release, acknowledge: false, parts };
                 post.send(shard, Message::Execute(Box::new(executing)));
             }
             self.ticket = 0;
@@ -189,7 +192,9 @@ impl Coordinator {
         let parts = self.parts();
         let acknowledge = until_durable && parts > 0;
         for Enlisted { shard, .. } in self.enlisted.drain(..) {
-            let executing = Executing { id, ticket, works: Vec::new(), release: true, acknowledge, parts };
+            let works = Vec::new();
+            let executing =
+                Executing { id, ticket, hop: self.hops, works, release: true, acknowledge, parts };
             post.send(shard, Message::Execute(Box::new(executing)));
         }
         if acknowledge { parts } else { 0 }

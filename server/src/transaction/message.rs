@@ -64,6 +64,8 @@ pub struct Executing {
     pub id: TransactionId,
     /// 0: outside any transaction, without locks.
     pub ticket: u64,
+    /// Counts the transaction's hops.
+    pub hop: u32,
     pub works: Vec<(usize, Work)>,
     /// Let go of the locks afterwards.
     pub release: bool,

@@ -73,12 +73,19 @@ impl Participant {
 
     /// One hop of a ticket whose turn it is; the last one lets go of its locks.
     fn run_hop_of_ticket(&mut self, site: &mut Site, executing: Executing, ready: &mut Vec<Ready>) {
-        let Executing { id, ticket, works, release, acknowledge, parts } = executing;
+        let Executing { id, ticket, hop, works, release, acknowledge, parts } = executing;
         let answers = acknowledge || !works.is_empty();
         let mut emitted = site.shard.data.outbox.emitted();
-        site.shard.data.outbox.begin(ticket);
+        // A transaction that only reads is never sealed, but may find keys whose time is up.
+        if site.shard.first_writer() == Some(ticket) {
+            site.shard.data.outbox.begin(ticket, hop);
+        }
         let results = run_works(site, works);
-        site.shard.data.outbox.begin(0);
+        site.shard.data.outbox.end();
+        if !release {
+            // What a hop wrote is durable only once all shards have sealed, and they wait for the hops to come.
+            emitted = site.shard.data.outbox.emitted();
+        }
         if release && parts > 0 && site.shard.data.outbox.is_open() {
             site.shard.data.outbox.seal(ticket, parts);
             // The transaction is in the log with its last seal, whoever wrote what of it.

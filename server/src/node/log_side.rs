@@ -1,0 +1,169 @@
+//! A shard's side of the log: effects and pieces of a cut on their way out, loaded data on its way in.
+
+use std::collections::VecDeque;
+
+use super::mail::{Applied, Entries, Logged, Mail, Serve};
+use crate::config::AppendFsync;
+use crate::limits::{CUT_CHUNK, EFFECTS_IN_FLIGHT};
+use crate::rdb;
+use crate::runtime::Port;
+use crate::session::Machine;
+
+/// Pieces of a cut that may be under way: one is written while the next is made.
+const CHUNKS: usize = 2;
+
+pub struct LogSide {
+    /// The log core's port.
+    log: usize,
+    serve: Option<Serve>,
+    policy: Option<AppendFsync>,
+    /// Effects sent and not yet taken: their numbers and bytes.
+    in_flight: VecDeque<(u64, usize)>,
+    bytes_in_flight: usize,
+    cutting: bool,
+    chunks: usize,
+    /// Bytes fed to the session that applies the log, and what was last told of it.
+    fed: u64,
+    told: Applied,
+}
+
+impl LogSide {
+    pub fn new(log: usize) -> Self {
+        LogSide {
+            log,
+            serve: None,
+            policy: None,
+            in_flight: VecDeque::new(),
+            bytes_in_flight: 0,
+            cutting: false,
+            chunks: 0,
+            fed: 0,
+            told: Applied::default(),
+        }
+    }
+
+    /// Mail of the log core.
+    pub fn take(&mut self, mail: Mail, machine: &mut Machine, port: &mut Port<Mail>) {
+        match mail {
+            Mail::Logged(logged) => self.logged(logged, machine),
+            Mail::Cut(number) => machine.cut(number),
+            Mail::ChunkTaken => self.chunks -= 1,
+            Mail::EndCut => machine.shard.data.keyspace.end_cut(),
+            Mail::Load(entries) => {
+                let outcome = load(*entries, machine);
+                port.send(self.log, Mail::Loaded(outcome));
+            }
+            Mail::Apply(bytes) => {
+                self.fed += bytes.len() as u64;
+                machine.apply(&bytes);
+            }
+            Mail::Serve(serve) => self.serve(serve, machine),
+            Mail::WriteFault(fault) => machine.core.write_fault = fault,
+            Mail::Facts(facts) => {
+                machine.core.loading = facts.loading;
+                machine.core.node.log = *facts;
+            }
+            _ => unreachable!("the log core sends a shard nothing else"),
+        }
+    }
+
+    fn serve(&mut self, serve: Serve, machine: &mut Machine) {
+        self.serve = Some(serve);
+        match serve {
+            Serve::Unlogged => {}
+            Serve::Counted => machine.shard.data.outbox.count(),
+            Serve::Logged => machine.shard.data.outbox.open(),
+        }
+        machine.core.loading = false;
+        self.policy = Some(machine.core.settings.appendfsync);
+        machine.core.holds_writes = self.holds_writes();
+    }
+
+    fn holds_writes(&self) -> bool {
+        self.serve == Some(Serve::Logged) && self.policy == Some(AppendFsync::Always)
+    }
+
+    fn logged(&mut self, logged: Logged, machine: &mut Machine) {
+        while let Some(&(seq, bytes)) = self.in_flight.front().filter(|(seq, _)| *seq <= logged.taken) {
+            debug_assert!(seq <= logged.taken);
+            self.bytes_in_flight -= bytes;
+            self.in_flight.pop_front();
+        }
+        machine.durable(logged.durable);
+    }
+
+    /// Whether so much waits for the disk that no new command may run.
+    pub fn is_full(&self) -> bool {
+        self.bytes_in_flight > EFFECTS_IN_FLIGHT
+    }
+
+    /// Sends what this turn made.
+    pub fn send(&mut self, machine: &mut Machine, port: &mut Port<Mail>) {
+        if let Some(effects) = machine.shard.data.outbox.drain(Vec::new()) {
+            self.in_flight.push_back((effects.seq, effects.bytes.len()));
+            self.bytes_in_flight += effects.bytes.len();
+            port.send(self.log, Mail::Effects(effects));
+        }
+        for ask in std::mem::take(&mut machine.core.asks) {
+            port.send(self.log, Mail::Ask(ask));
+        }
+        self.walk_cut(machine, port);
+        self.tell_applied(machine, port);
+    }
+
+    fn walk_cut(&mut self, machine: &mut Machine, port: &mut Port<Mail>) {
+        let keyspace = &mut machine.shard.data.keyspace;
+        self.cutting |= keyspace.is_cutting();
+        if !self.cutting || self.chunks >= CHUNKS {
+            return;
+        }
+        let chunk = keyspace.walk_cut(CUT_CHUNK);
+        self.cutting = chunk.is_some();
+        self.chunks += usize::from(self.cutting);
+        port.send(self.log, Mail::Chunk(chunk));
+    }
+
+    fn tell_applied(&mut self, machine: &Machine, port: &mut Port<Mail>) {
+        if self.serve.is_some() || machine.core.index != 0 {
+            return;
+        }
+        let (waiting, outstanding) = machine.unapplied();
+        let errors = machine.core.stats.error_replies;
+        let applied = Applied { bytes: self.fed - waiting as u64, outstanding, errors };
+        if applied != self.told {
+            self.told = applied;
+            port.send(self.log, Mail::Applied(applied));
+        }
+    }
+
+    /// Whether the next turn has something to do even if nothing comes.
+    pub fn has_work(&self, machine: &Machine) -> bool {
+        machine.shard.data.keyspace.is_cutting() && self.chunks < CHUNKS
+    }
+
+    /// Applies what a CONFIG SET changed.
+    pub fn apply_settings(&mut self, machine: &mut Machine, port: &mut Port<Mail>) {
+        let wanted = machine.core.settings.appendfsync;
+        if self.policy.is_some() && self.policy != Some(wanted) {
+            self.policy = Some(wanted);
+            machine.core.holds_writes = self.holds_writes();
+            if machine.core.index == 0 {
+                port.send(self.log, Mail::Policy(wanted));
+            }
+        }
+    }
+}
+
+/// Puts entries of a snapshot into the keyspace; those whose time is up are left out.
+fn load(entries: Entries, machine: &mut Machine) -> Result<(), String> {
+    let now = machine.core.now;
+    let keyspace = &mut machine.shard.data.keyspace;
+    let hasher = keyspace.hasher().clone();
+    for entry in entries.entries.iter().filter(|entry| entry.expire.is_none_or(|at| at > now)) {
+        let key = &entries.bytes[entry.key..entry.value];
+        let value = rdb::decode(entry.codec, &entries.bytes[entry.value..entry.end])
+            .map_err(|damage| damage.in_value(key, entry.offset).to_string())?;
+        keyspace.put(entry.db, &hasher.key(key), value, entry.expire);
+    }
+    Ok(())
+}
