@@ -55,6 +55,10 @@ pub const KEEP_BUFFER: usize = 64 * 1024;
 /// sender and grows there; it is bounded by `OUTSTANDING_REPLIES` of each session of that core.
 pub const MESH_DEPTH: usize = 256;
 
+/// Bytes of effects a shard may have on their way to the disk. Beyond it the shard runs no new command until some have
+/// arrived: clients wait, as they would for any slow disk.
+pub const EFFECTS_IN_FLIGHT: usize = 64 << 20;
+
 /// Strings up to this long live inside their keyspace entry; longer ones have an allocation of their own
 /// so that APPEND and SETRANGE can keep slack without moving the key.
 pub const INLINE_VALUE: usize = 1024;

@@ -1,9 +1,13 @@
 //! DEBUG: for tests and for looking into a server. `enable-debug-command` says who may call it.
 
+use std::num::NonZeroU64;
+
 use super::digest::{digest_shard, digest_value, merge_digest};
 use super::help::help_row;
+use super::refusals::subcommand_arity;
 use super::{Args, Command, Core, Ctx, Flags, Group, KeyFlags, KeySpec, Lock, Merge, Run};
-use crate::keyspace::{Encoding, Entry, ValueRef};
+use crate::keyspace::{Encoder, Encoding, Entry, ValueRef};
+use crate::rdb;
 use crate::resp::{Refusal, parse_f64, parse_i64};
 
 /// What all rows share. The subcommands are documented nowhere but in HELP, as in the reference server.
@@ -30,6 +34,15 @@ pub const COMMANDS: &[Command] = &[Command {
 }];
 
 const SUBCOMMANDS: &[Command] = &[
+    Command {
+        name: "cut",
+        full_name: "debug|cut",
+        arity: 3,
+        run: Run::EveryCore { lock: Lock::Exclusive, part: cut, merge: Merge::AllOk },
+        summary: "Begins a snapshot at one instant of all shards; not for clients.",
+        syntax: "number",
+        ..ROW
+    },
     Command {
         name: "digest",
         full_name: "debug|digest",
@@ -86,6 +99,26 @@ const SUBCOMMANDS: &[Command] = &[
         ..ROW
     },
 ];
+
+/// From here on the shard gives out its data as it is now, and the log knows where in it that lies. Only the log
+/// core's own session, which has no client number, can use what is given out.
+fn cut(core: &mut Core, ctx: &mut Ctx, args: &mut Args) -> Result<(), Refusal> {
+    if core.caller != 0 {
+        return Err(subcommand_arity(args.argv()));
+    }
+    let number = NonZeroU64::new(args.int()? as u64).ok_or(Refusal::Syntax)?;
+    ctx.data.outbox.cut(number);
+    let compressed = |out: &mut Vec<u8>, key: &[u8], value: ValueRef<'_>, expire: Option<i64>| {
+        rdb::write_entry(out, key, value, expire, true);
+    };
+    let plain = |out: &mut Vec<u8>, key: &[u8], value: ValueRef<'_>, expire: Option<i64>| {
+        rdb::write_entry(out, key, value, expire, false);
+    };
+    let encode: Encoder = if core.settings.rdbcompression { compressed } else { plain };
+    ctx.data.keyspace.begin_cut(encode);
+    ctx.reply.ok();
+    Ok(())
+}
 
 fn digest_values(ctx: &mut Ctx, args: &mut Args) -> Result<(), Refusal> {
     ctx.reply.array(args.remaining());

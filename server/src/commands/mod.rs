@@ -84,6 +84,7 @@ pub const FAMILIES: &[&[Command]] = &[
     connection::COMMANDS,
     transactions::COMMANDS,
     server::COMMANDS,
+    persistence::COMMANDS,
     command_info::COMMANDS,
     config_commands::COMMANDS,
     info::COMMANDS,

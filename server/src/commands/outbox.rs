@@ -30,10 +30,19 @@ pub struct Effects {
     pub marks: Vec<Mark>,
 }
 
+/// What becomes of effects.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Mode {
+    #[default]
+    Shut,
+    Counting,
+    Open,
+}
+
 /// Collects effects for whoever consumes them. While nothing does it is shut, and effects cost one branch.
 #[derive(Debug, Default)]
 pub struct Outbox {
-    open: bool,
+    mode: Mode,
     ticket: u64,
     hop: u32,
     cut: Option<NonZeroU64>,
@@ -48,12 +57,18 @@ pub struct Outbox {
 impl Outbox {
     /// Starts collecting. The consumer must `drain` once per turn, which bounds the outbox to a turn's writes.
     pub fn open(&mut self) {
-        self.open = true;
+        self.mode = Mode::Open;
     }
 
+    /// Starts counting: nobody wants the effects, only how many there are.
+    pub fn count(&mut self) {
+        self.mode = Mode::Counting;
+    }
+
+    /// Whether effects are to be pushed.
     #[inline]
     pub fn is_open(&self) -> bool {
-        self.open
+        self.mode != Mode::Shut
     }
 
     /// Effects emitted from here on belong to hop `hop` of the transaction `ticket`, until `end`.
@@ -76,7 +91,7 @@ impl Outbox {
     /// This shard's share in the transaction `ticket` of `parts` shards is complete.
     pub fn seal(&mut self, ticket: u64, parts: usize) {
         let cut = self.cut.take();
-        if !self.open {
+        if self.mode != Mode::Open {
             return;
         }
         match self.marks.last_mut() {
@@ -89,6 +104,10 @@ impl Outbox {
     }
 
     pub fn push<'a>(&mut self, db: usize, count: usize, argv: impl Iterator<Item = &'a [u8]>) {
+        self.emitted += 1;
+        if self.mode != Mode::Open {
+            return;
+        }
         let mut digits = itoa::Buffer::new();
         let mut line = |bytes: &mut Vec<u8>, sigil: u8, number: usize| {
             bytes.push(sigil);
@@ -101,7 +120,6 @@ impl Outbox {
             self.bytes.extend_from_slice(argument);
             self.bytes.extend_from_slice(b"\r\n");
         }
-        self.emitted += 1;
         let (end, ticket, hop) = (self.bytes.len(), self.ticket, self.hop);
         match self.marks.last_mut() {
             Some(last) if (last.db, last.ticket, last.hop, last.parts) == (db, ticket, hop, 0) => {

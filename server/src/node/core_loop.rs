@@ -1,5 +1,6 @@
 //! The loop of one core: sockets and mail in, commands run, replies and mail out.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use slab::Slab;
@@ -15,6 +16,7 @@ use crate::config::LogLevel;
 use crate::runtime::signals::Waker;
 use crate::runtime::{ConnId, Event, Fault, Listener, Net, NetOptions, Port, Wait, clock, process};
 use crate::session::{Machine, Upkeep};
+use crate::transaction::Message;
 
 /// What a core is given at start.
 pub struct Parts {
@@ -64,6 +66,8 @@ struct CoreLoop {
     /// How long to block at the next turn.
     sleep_us: u64,
     log_side: LogSide,
+    /// Commands of other cores that wait because too much waits for the disk.
+    postponed: VecDeque<(usize, Message)>,
 }
 
 /// Runs a core until the process stops. It never yields to glommio's reactor: a shard has no glommio
@@ -75,7 +79,9 @@ pub async fn run(parts: Parts) -> Result<(), Fault> {
     loop {
         core.net.gather(wait, &core.port);
         core.machine.begin_turn(clock::unix_us(), core.shared.used_memory());
-        core.take_events();
+        if !core.log_side.is_full() {
+            core.take_events();
+        }
         core.take_mail();
         core.machine.finish_turn();
         let upkeep = core.machine.upkeep();
@@ -125,6 +131,7 @@ impl CoreLoop {
             drain_until: None,
             drained: false,
             log_side: LogSide::new(shards),
+            postponed: VecDeque::new(),
         })
     }
 
@@ -174,11 +181,23 @@ impl CoreLoop {
     }
 
     fn take_mail(&mut self) {
+        while !self.log_side.is_full()
+            && let Some((from, message)) = self.postponed.pop_front()
+        {
+            self.machine.message(from, message);
+        }
         while let Some((from, mail)) = self.port.receive() {
             match mail {
                 Mail::Connection(arrival) => self.adopt(arrival),
                 Mail::Messages(messages) => {
-                    messages.into_iter().for_each(|message| self.machine.message(from, message));
+                    for message in messages {
+                        // A session's transactions wait for its batches, so that nothing of it overtakes them here.
+                        if matches!(message, Message::Batch(_)) && self.log_side.is_full() {
+                            self.postponed.push_back((from, message));
+                        } else {
+                            self.machine.message(from, message);
+                        }
+                    }
                 }
                 mail => self.log_side.take(mail, &mut self.machine, &mut self.port),
             }

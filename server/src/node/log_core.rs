@@ -12,11 +12,11 @@ use super::mail::{Logged, Mail, Serve};
 use super::shared::Shared;
 use super::snapshot::{self, Asker, Purpose, Snapshot};
 use crate::commands::{Ask, LogFacts, Task};
-use crate::config::{AppendFsync, Settings};
+use crate::config::Settings;
 use crate::keyspace::Ring;
 use crate::log::{Action, Doing, Journal, Manifest, Merged, Merger, manifest_name, temporary};
 use crate::resp::Reply;
-use crate::runtime::{Event, Fault, FileDone, FileOp, Net, NetOptions, Port, Wait, clock};
+use crate::runtime::{Event, Fault, FileDone, FileOp, Net, NetOptions, Port, Wait, Waker, clock};
 use crate::transaction::{Late, Message};
 
 /// Longest sleep, ms: save points and figures are looked at as often.
@@ -27,6 +27,8 @@ pub struct LogParts {
     pub port: Port<Mail>,
     pub shared: Arc<Shared>,
     pub settings: Settings,
+    /// Ends the server's wait for a signal, should the log core fail.
+    pub waker: Waker,
     /// Called once the data is there and clients are served.
     pub ready: Box<dyn FnOnce() + Send>,
 }
@@ -73,10 +75,11 @@ struct LogCore {
 
 /// Runs the log core until all shards have ended and the files are closed.
 pub async fn run(parts: LogParts) -> Result<(), Fault> {
-    let shared = Arc::clone(&parts.shared);
-    let ended = serve(parts).inspect_err(|_| shared.fail());
-    shared.log_ended();
-    ended
+    let (shared, waker) = (Arc::clone(&parts.shared), parts.waker.clone());
+    serve(parts).inspect_err(|_| {
+        shared.stop();
+        waker.wake();
+    })
 }
 
 fn serve(parts: LogParts) -> Result<(), Fault> {
@@ -265,6 +268,9 @@ impl LogCore {
                     }
                 }
                 Mail::Applied(applied) => self.underway.applied = applied,
+                Mail::ApplyFailed(why) => {
+                    self.underway.failure.get_or_insert(format!("the append-only file cannot be applied: {why}"));
+                }
                 Mail::Policy(policy) => {
                     self.settings.appendfsync = policy;
                     if let Some(journal) = &mut self.journal {
@@ -677,14 +683,11 @@ fn find_manifest(directory: &Directory, dir: &Path, prefix: &str) -> Result<Opti
         Ok(text) => {
             let manifest = Manifest::parse(prefix, &text)
                 .map_err(|error| Fault::new(format!("'{}' is damaged: {error}", path.display())))?;
-            match manifest.files().find(|part| !directory.path(&part.name).exists()) {
-                Some(part) => Err(Fault::new(format!(
-                    "'{}' names the file '{}', which is missing",
-                    path.display(),
-                    part.name
-                ))),
-                None => Ok(Some(manifest)),
+            if let Some(part) = manifest.files().find(|part| !directory.path(&part.name).exists()) {
+                let (manifest, file) = (path.display(), &part.name);
+                return Err(Fault::new(format!("'{manifest}' names the file '{file}', which is missing")));
             }
+            Ok(Some(manifest))
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let old = dir.join(prefix);

@@ -123,13 +123,15 @@ impl LogSide {
         port.send(self.log, Mail::Chunk(chunk));
     }
 
-    fn tell_applied(&mut self, machine: &Machine, port: &mut Port<Mail>) {
+    fn tell_applied(&mut self, machine: &mut Machine, port: &mut Port<Mail>) {
         if self.serve.is_some() || machine.core.index != 0 {
             return;
         }
         let (waiting, outstanding) = machine.unapplied();
-        let errors = machine.core.stats.error_replies;
-        let applied = Applied { bytes: self.fed - waiting as u64, outstanding, errors };
+        if let Some(why) = machine.apply_failure.take() {
+            port.send(self.log, Mail::ApplyFailed(why));
+        }
+        let applied = Applied { bytes: self.fed - waiting as u64, outstanding };
         if applied != self.told {
             self.told = applied;
             port.send(self.log, Mail::Applied(applied));

@@ -22,6 +22,8 @@ pub enum Mail {
     Loaded(Result<(), String>),
     /// How much of what the log core wanted applied has been.
     Applied(Applied),
+    /// Why a command of the log could not be applied.
+    ApplyFailed(Box<str>),
     /// `appendfsync` has changed.
     Policy(AppendFsync),
 
@@ -60,8 +62,6 @@ pub struct Applied {
     pub bytes: u64,
     /// Commands that have yet to end.
     pub outstanding: usize,
-    /// Error replies so far.
-    pub errors: u64,
 }
 
 /// How a shard serves once the data is there.

@@ -26,8 +26,6 @@ pub struct Shared {
     stopping: AtomicBool,
     /// What SHUTDOWN said of saving.
     save_at_stop: AtomicU64,
-    log_failed: AtomicBool,
-    log_ended: AtomicBool,
     /// Cores whose sessions are gone, while stopping.
     drained: AtomicU64,
 }
@@ -54,8 +52,6 @@ impl Shared {
             stop_asked: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             save_at_stop: AtomicU64::new(SAVE_AS_SET),
-            log_failed: AtomicBool::new(false),
-            log_ended: AtomicBool::new(false),
             drained: AtomicU64::new(0),
         })
     }
@@ -107,25 +103,6 @@ impl Shared {
 
     pub fn save_at_stop(&self) -> Option<bool> {
         Some(self.save_at_stop.load(Relaxed)).filter(|save| *save != SAVE_AS_SET).map(|save| save == 1)
-    }
-
-    /// The log core cannot go on: the process ends.
-    pub fn fail(&self) {
-        self.log_failed.store(true, Relaxed);
-        self.stop();
-    }
-
-    pub fn has_failed(&self) -> bool {
-        self.log_failed.load(Relaxed)
-    }
-
-    /// The log core has ended: shards need not wait for it.
-    pub fn log_ended(&self) {
-        self.log_ended.store(true, Relaxed);
-    }
-
-    pub fn has_log_ended(&self) -> bool {
-        self.log_ended.load(Relaxed)
     }
 
     pub fn stop(&self) {

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use super::core_loop::{self, Mail, Parts};
+use super::core_loop::{self, Parts};
+use super::log_core::{self, LogParts};
 use super::logging::Log;
+use super::mail::Mail;
 use super::pager::Pager;
 use super::shared::{Drawn, Shared};
 use crate::commands::{Core, Data, NodeFacts};
@@ -75,10 +77,24 @@ pub fn serve(loaded: Loaded) -> Result<Stop, Fault> {
     let spin_us = if plan.exclusive { settings.spin_us } else { 0 };
     announce(&settings, &listeners, &plan, spin_us);
 
-    let ports = Mesh::<Mail>::new(plan.shards.len())?;
+    // The last port is the log core's.
+    let mut ports = Mesh::<Mail>::new(plan.shards.len() + 1)?;
     let bells: Vec<_> = ports.iter().map(|port| port.bell()).collect();
     let seeds = Seeds { hash: clock::seed(), random: clock::seed() };
     let pager = Pager::start()?;
+    let supervised = settings.supervised != Supervised::No;
+    let log_core = {
+        let port = ports.pop().ok_or_else(|| Fault::new("a mesh has a port for the log core"))?;
+        let (shared, settings, waker) = (Arc::clone(&shared), settings.clone(), signals.waker());
+        let ready = Box::new(move || {
+            tracing::info!("ready to serve");
+            if supervised {
+                notify(sd_notify::NotifyState::Ready);
+            }
+        });
+        let parts = LogParts { port, shared, settings, waker, ready };
+        placement::spawn("torc-log", plan.log, move || log_core::run(parts))?
+    };
     let mut listeners = Some(listeners);
     let mut cores = Vec::new();
     for (port, &cpu) in ports.into_iter().zip(&plan.shards) {
@@ -94,11 +110,7 @@ pub fn serve(loaded: Loaded) -> Result<Stop, Fault> {
             seeds,
         };
         let name = format!("torc-{}", port.core());
-        cores.push(placement::spawn(&name, cpu, move || core_loop::run(spawned.parts(port)))?);
-    }
-    let supervised = settings.supervised != Supervised::No;
-    if supervised {
-        notify(sd_notify::NotifyState::Ready);
+        cores.push(placement::spawn(&name, Some(cpu), move || core_loop::run(spawned.parts(port)))?);
     }
 
     let stop = wait_for_stop(&mut signals, &log, &settings);
@@ -106,11 +118,12 @@ pub fn serve(loaded: Loaded) -> Result<Stop, Fault> {
     if supervised {
         notify(sd_notify::NotifyState::Stopping);
     }
-    shared.stop();
+    shared.ask_stop(None);
     bells.iter().for_each(|bell| bell.ring());
     for core in cores {
         core.join()??;
     }
+    log_core.join()??;
     remove_pidfile(&settings);
     tracing::info!("bye");
     Ok(stop)
@@ -148,17 +161,22 @@ struct Spawned {
 
 impl Spawned {
     fn parts(self, port: Port<Mail>) -> Parts {
-        let (index, cores) = (port.core(), port.cores());
+        let (index, cores) = (port.core(), port.cores() - 1);
         let watched = index == 0 && self.settings.supervised != Supervised::No;
         let watchdog = if watched { Watchdog::new() } else { None };
         let ring = Ring::new(cores);
         let hasher = KeyHasher::new(self.seeds.hash);
         let keyspace = Keyspace::new(self.settings.databases, ring.slots(index), hasher);
         let shard = Shard::new(Data::new(keyspace, self.seeds.random ^ (index as u64 + 1)));
-        let core = Core::new(index, self.settings, self.facts, clock::monotonic_ns);
+        let mut core = Core::new(index, self.settings, self.facts, clock::monotonic_ns);
+        core.loading = true;
         let counters = Box::new(Drawn(Arc::clone(&self.shared)));
+        let mut machine = Machine::new(core, shard, ring, counters);
+        if index == 0 {
+            machine.open_applier();
+        }
         Parts {
-            machine: Machine::new(core, shard, ring, counters),
+            machine,
             port,
             shared: self.shared,
             listeners: self.listeners,

@@ -92,21 +92,22 @@ impl<T: Send + 'static> Core<T> {
     }
 }
 
-/// Runs a future in a glommio executor of its own, on a thread pinned to `cpu`. The future is made on
-/// that thread, so it may own what cannot move between threads.
-pub fn spawn<M, F, T>(name: &str, cpu: usize, make: M) -> Result<Core<T>, Fault>
+/// Runs a future in a glommio executor of its own, on a thread pinned to `cpu` if one is given. The future is made
+/// on that thread, so it may own what cannot move between threads.
+pub fn spawn<M, F, T>(name: &str, cpu: Option<usize>, make: M) -> Result<Core<T>, Fault>
 where
     M: FnOnce() -> F + Send + 'static,
     F: Future<Output = T> + 'static,
     T: Send + 'static,
 {
-    let handle = LocalExecutorBuilder::new(Placement::Fixed(cpu))
+    let placement = cpu.map_or(Placement::Unbound, Placement::Fixed);
+    let handle = LocalExecutorBuilder::new(placement)
         .name(name)
         .ring_depth(RING_DEPTH)
         .io_memory(IO_MEMORY)
         .preempt_timer(Duration::from_millis(10))
         .spawn(make)
-        .map_err(|error| Fault::new(format!("cannot start {name} on CPU {cpu}: {error}")))?;
+        .map_err(|error| Fault::new(format!("cannot start {name}: {error}")))?;
     Ok(Core { name: name.to_owned(), handle })
 }
 

@@ -3,9 +3,13 @@
 //! Its commands take the same way as a client's, so they run in parallel by slot, and a transaction as one.
 //! Nothing is refused it for the state of the server, and nobody reads its replies.
 
+use std::num::NonZeroU64;
+
 use super::connection::Session;
 use super::machine::Machine;
-use crate::commands::{Client, ClientFlags, ReplyMode};
+use crate::commands::{Client, ClientFlags, Recent, ReplyMode};
+use crate::resp::OwnedArgv;
+use crate::transaction::{Program, Queued};
 
 impl Machine {
     /// Opens the session; `apply` feeds it.
@@ -34,16 +38,18 @@ impl Machine {
         })
     }
 
-    /// Whether the session is still there: a protocol error ends it.
-    pub fn is_applying(&self) -> bool {
-        self.applier.is_some_and(|key| self.sessions.contains(key))
+    /// Begins a cut of this number on all shards, under a lock on everything.
+    pub fn cut(&mut self, number: NonZeroU64) {
+        let Some(key) = self.applier else { return };
+        let digits = number.to_string();
+        let argv = OwnedArgv::from_iter([&b"DEBUG"[..], b"CUT", digits.as_bytes()]);
+        let row = Recent::default().resolve(argv.borrow()).expect("the table has the row");
+        self.transact(key, Program::new(vec![Queued { row, argv }], false), false);
     }
 
-    /// Closes the session.
-    pub fn close_applier(&mut self) {
-        if let Some(key) = self.applier.take() {
-            self.broken(key);
-        }
+    /// A command of the log cannot be applied: the data would not be what was logged.
+    pub(super) fn fail_apply(&mut self, why: &str) {
+        self.apply_failure.get_or_insert_with(|| why.into());
     }
 
     pub(super) fn insert_session(&mut self, client: Client) -> usize {

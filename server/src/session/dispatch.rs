@@ -177,6 +177,10 @@ impl Machine {
             client.flags |= ClientFlags::MULTI_ABORTED;
         }
         self.core.count_error("ERR");
+        if self.applier == Some(key) {
+            let name = String::from_utf8_lossy(argv.get(0)).into_owned();
+            self.fail_apply(&format!("unknown command '{name}'"));
+        }
         if [&b"POST"[..], b"Host:"].iter().any(|name| argv.get(0).eq_ignore_ascii_case(name)) {
             // Somebody's browser was tricked into talking to us.
             let client = &self.core.clients[key];
@@ -212,6 +216,9 @@ impl Machine {
             line = format!("EXECABORT Transaction discarded because of: {why}").into();
         }
         self.core.count_error(&line);
+        if self.applier == Some(key) {
+            self.fail_apply(&line);
+        }
         self.answer(key, |reply| reply.error_line(&line));
     }
 

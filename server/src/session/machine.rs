@@ -6,12 +6,15 @@ use slab::Slab;
 
 use super::connection::Session;
 use super::dispatch::Route;
-use crate::commands::{Client, ClientFlags, Core, Recent, Slowlog, SlowlogEntry};
+use crate::commands::{Client, ClientFlags, Core, Recent, Shutdown, Slowlog, SlowlogEntry};
 use crate::keyspace::{Access, KeyHasher, Ring};
 use crate::limits;
 use crate::resp::{Commands, ParseLimits, ProtocolError, Reply};
 use crate::shard::Shard;
 use crate::transaction::{Batch, Message, Participant, Post, Site, run_batch};
+
+/// Longest string of a command in the log.
+const MAX_LOGGED: u64 = 1 << 31;
 
 /// Numbers that all cores draw from together.
 pub trait Counters {
@@ -31,7 +34,8 @@ pub struct Actions {
     /// Stop and resume reading from these.
     pub pause: Vec<usize>,
     pub resume: Vec<usize>,
-    pub shutdown: bool,
+    /// SHUTDOWN was asked for.
+    pub shutdown: Option<Shutdown>,
 }
 
 /// Who connected.
@@ -61,7 +65,8 @@ pub struct Machine {
     pub(super) held: VecDeque<(u64, u64)>,
     /// Sessions whose output began to wait for replies of other cores.
     pub(super) partial: Vec<u64>,
-    /// The session that applies the log, while there is one.
+    /// The session that applies the log, on the core that has it, and what first went wrong with that.
+    pub apply_failure: Option<Box<str>>,
     pub(super) applier: Option<usize>,
     /// Distinguishes sessions that had the same key.
     serial: u64,
@@ -89,6 +94,7 @@ impl Machine {
             spare: Vec::new(),
             held: VecDeque::new(),
             partial: Vec::new(),
+            apply_failure: None,
             applier: None,
             serial: 0,
             swept: 0,
@@ -116,8 +122,9 @@ impl Machine {
         shard.data.keyspace.set_birth(shard.data.access);
     }
 
+    /// Sessions of clients.
     pub fn sessions(&self) -> usize {
-        self.sessions.len()
+        self.sessions.len() - usize::from(self.applier.is_some())
     }
 
     /// A connection has been accepted for this core. Its key names it until it is closed.
@@ -222,8 +229,10 @@ impl Machine {
             if session.is_stalled() || consumed == input.len() {
                 break;
             }
+            let of_the_log = self.applier == Some(key);
             let limits = ParseLimits {
-                max_bulk: self.core.settings.proto_max_bulk_len,
+                // What is in the log was within the limit of its day.
+                max_bulk: if of_the_log { MAX_LOGGED } else { self.core.settings.proto_max_bulk_len },
                 authenticated: self.core.is_authenticated(key),
             };
             let rest = &input[consumed..];
@@ -292,6 +301,9 @@ impl Machine {
     /// Asks for the connection to be closed and forgets the session, once no transaction of its own is
     /// under way: its locks must be let go first.
     pub(super) fn close(&mut self, key: usize) {
+        if self.applier == Some(key) {
+            return self.fail_apply("the session that applies it was ended");
+        }
         let client = &mut self.core.clients[key];
         if !client.is(ClientFlags::KILLED) {
             client.flags |= ClientFlags::KILLED;
@@ -308,8 +320,8 @@ impl Machine {
 
     /// The server is stopping: closes what has nothing left to wait for, or everything if `now`.
     pub fn take_leave(&mut self, now: bool) {
-        let keys: Vec<usize> = self.sessions.iter().map(|(key, _)| key).collect();
-        for key in keys {
+        let keys = self.sessions.iter().map(|(key, _)| key).filter(|key| self.applier != Some(*key));
+        for key in keys.collect::<Vec<usize>>() {
             let session = &self.sessions[key];
             if now || session.transaction.is_none() && session.replies.is_done() {
                 self.close(key);

@@ -210,7 +210,7 @@ impl Machine {
         if asked.abort {
             return Err(Refusal::err("No shutdown in progress."));
         }
-        self.actions.shutdown = true;
+        self.actions.shutdown = Some(asked);
         Ok(())
     }
 }
