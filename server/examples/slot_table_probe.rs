@@ -1,24 +1,26 @@
 //! Measures the keyspace alone: memory per key, the slowest single insertion, lookups with and without prefetch, an
-//! expiry storm, clearing. `cargo run --release --example slot_table_probe` runs each scenario in a process of its own;
-//! name one (`spread:1000000`, `one-slot:1000000`, `storm:1000000`, `overwrite:1000000`) to run only that.
+//! expiry storm, clearing, cuts. `cargo run --release --example slot_table_probe` runs each scenario in a process of its own;
+//! name one (`spread:1000000`, `one-slot:1000000`, `storm:1000000`, `overwrite:1000000`, `cut:1000000`) to run only that.
 //! Touches the library's public interface only.
 
 use std::hint::black_box;
 use std::sync::mpsc::{Sender, channel};
 use std::time::Instant;
 
-use torc_server::keyspace::{Ahead, Encode, Key, KeyHasher, Keyspace};
+use torc_server::keyspace::{Ahead, Encode, Key, KeyHasher, Keyspace, ValueRef};
+use torc_server::limits::CUT_CHUNK;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const SCENARIOS: [&str; 7] = [
+const SCENARIOS: [&str; 8] = [
     "spread:100000",
     "spread:1000000",
     "spread:10000000",
     "one-slot:1000000",
     "storm:1000000",
     "overwrite:1000000",
+    "cut:1000000",
     "growth:4000000",
 ];
 const VALUE: [u8; 32] = *b"a value of thirty-two bytes, yes";
@@ -42,6 +44,7 @@ fn main() {
         "one-slot" => one_slot(keys),
         "storm" => storm(keys),
         "overwrite" => overwrite(keys),
+        "cut" => cut(keys),
         "growth" => growth(keys),
         other => panic!("no scenario {other}"),
     }
@@ -350,6 +353,81 @@ fn overwrite(keys: u64) {
         assert!(keyspace.remove(0, &hasher.key(&name(nth))));
     }
     println!("remove        {:>6.1} ns each", each(start, keys));
+}
+
+/// About what an entry of a snapshot file takes to write.
+fn encode(out: &mut Vec<u8>, key: &[u8], value: ValueRef<'_>, expire: Option<i64>) {
+    if let Some(at) = expire {
+        out.push(0xfc);
+        out.extend_from_slice(&at.to_le_bytes());
+    }
+    let mut digits = itoa::Buffer::new();
+    let value = value.to_bytes(&mut digits);
+    out.push(0);
+    for bytes in [key, value] {
+        out.push(bytes.len() as u8);
+        out.extend_from_slice(bytes);
+    }
+}
+
+/// SET over random keys, `count` times.
+fn set(keyspace: &mut Keyspace, hasher: &KeyHasher, keys: u64, from: u64, count: u64) {
+    for nth in from..from + count {
+        keyspace.put_str(0, &hasher.key(&name(mixed(nth) % keys)), &VALUE, Encode::Auto, None);
+    }
+}
+
+/// Walks a cut, at rest and under 64 SETs a step, and what it takes.
+fn cut(keys: u64) {
+    let helper = Helper::start();
+    let mut keyspace = keyspace();
+    insert(&mut keyspace, &helper, (0..keys).map(name), None);
+    let hasher = keyspace.hasher().clone();
+    let start = ran();
+    set(&mut keyspace, &hasher, keys, 0, keys);
+    println!("set           {:>6.1} ns each without a cut", each(start, keys));
+    let (start, mut given, mut bytes) = (ran(), 0, 0);
+    keyspace.begin_cut(encode);
+    sliced("walk", || {
+        let chunk = keyspace.walk_cut(CUT_CHUNK).unwrap_or_default();
+        given += chunk.keys as u64;
+        bytes += chunk.bytes.len();
+        keyspace.is_cutting()
+    });
+    assert_eq!(given, keys);
+    println!("              {:.1} ns/key, {:.1} B/key", each(start, keys), bytes as f64 / keys as f64);
+    let (mut setting, mut sets, mut most) = (0, 0, 0);
+    let start = ran();
+    keyspace.begin_cut(encode);
+    while keyspace.is_cutting() {
+        let begin = ran();
+        set(&mut keyspace, &hasher, keys, sets, 64);
+        setting += ran() - begin;
+        sets += 64;
+        most = most.max(keyspace.cut_memory());
+        black_box(keyspace.walk_cut(CUT_CHUNK));
+    }
+    let walking = (ran() - start - setting) as f64 / keys as f64;
+    println!(
+        "under writes  {:>6.1} ns each of {sets}, {walking:.1} ns/key walked",
+        setting as f64 / sets as f64
+    );
+    println!("              {:.1} kB held at most", most as f64 / 1e3);
+    // All of it changes before the walk begins.
+    keyspace.begin_cut(encode);
+    let start = ran();
+    for nth in 0..keys {
+        keyspace.put_str(0, &hasher.key(&name(nth)), &VALUE, Encode::Auto, None);
+    }
+    println!(
+        "first change  {:>6.1} ns each, {:.1} B held per key",
+        each(start, keys),
+        keyspace.cut_memory() as f64 / keys as f64
+    );
+    sliced("give up", || {
+        keyspace.end_cut();
+        keyspace.reap(1 << 18)
+    });
 }
 
 /// Memory per key all along the way: resizes must not leave holes.

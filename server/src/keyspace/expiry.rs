@@ -1,7 +1,6 @@
 //! Removing what has expired, in slices.
 
-use super::{Entry, Keyspace, slot_of};
-use crate::structures::Key;
+use super::Keyspace;
 
 /// What one slice of active expiry did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,20 +24,18 @@ impl Keyspace {
         let mut step = ExpireStep::default();
         for _ in 0..self.databases.len() {
             let db = self.expire_from;
-            let (hook, graveyard) = (&mut self.hook, &mut self.graveyard);
+            let (cut, graveyard) = (&mut self.cut, &mut self.graveyard);
             let left = budget.saturating_sub(step.examined);
             let sweep = self.databases[db].sweep(
                 now,
                 left,
                 &self.hasher,
                 &mut self.heap,
-                &mut |entry, hash, heap| {
-                    let bytes = entry.view().key();
-                    if let Some(hook) = hook {
-                        let key = Key { bytes, hash, slot: slot_of(bytes) };
-                        hook.before_change(db, &key, Some(Entry(entry.view())));
+                &mut |entry, rank, heap| {
+                    if let Some(cut) = cut {
+                        cut.before_removal(db, rank, entry.view());
                     }
-                    expired(db, bytes);
+                    expired(db, entry.view().key());
                     graveyard.bury(entry, heap);
                 },
             );

@@ -1,18 +1,22 @@
-//! What was removed but not freed yet: cleared databases and big values. Freed in slices; nobody can see it.
+//! What was removed but not freed yet: cleared databases, big values, what a cut remembered. Freed in slices; nobody can see it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use crate::limits::REAP_SLICE;
-use crate::structures::{Heap, OwnedEntry, Remains, SlotTable};
+use crate::structures::{Heap, OwnedEntry, Rank, Remains, SlotTable};
 
 /// Entries with more memory than this are not freed at once.
 pub(super) const BIG: usize = 64 << 10;
 /// Bytes that freeing a small entry counts for: it costs a cache miss, as much as giving some hundred bytes back.
 const ENTRY_COST: usize = 256;
+/// Bytes that forgetting a rank counts for.
+const RANK_COST: usize = 64;
 
 enum Grave {
     Table(Box<SlotTable>),
     Big(Remains),
+    /// What a cut that was given up had settled.
+    Ranks(BTreeSet<Rank>),
 }
 
 #[derive(Default)]
@@ -24,6 +28,12 @@ impl Graveyard {
     pub(super) fn bury_table(&mut self, table: SlotTable) {
         if table.is_allocated() {
             self.graves.push_back(Grave::Table(Box::new(table)));
+        }
+    }
+
+    pub(super) fn bury_ranks(&mut self, ranks: BTreeSet<Rank>) {
+        if !ranks.is_empty() {
+            self.graves.push_back(Grave::Ranks(ranks));
         }
     }
 
@@ -49,6 +59,16 @@ impl Graveyard {
                         remains.finish(heap);
                     } else {
                         self.graves.push_front(Grave::Big(remains));
+                    }
+                }
+                Some(Grave::Ranks(mut ranks)) => {
+                    let taken = left.div_ceil(RANK_COST).min(ranks.len());
+                    for _ in 0..taken {
+                        ranks.pop_first();
+                    }
+                    left = left.saturating_sub(taken * RANK_COST);
+                    if !ranks.is_empty() {
+                        self.graves.push_front(Grave::Ranks(ranks));
                     }
                 }
                 Some(Grave::Table(mut table)) => {

@@ -1,8 +1,10 @@
-//! One shard's databases: keys, values, expiry, memory accounting and the change hook.
+//! One shard's databases: keys, values, expiry, memory accounting, and cuts: what the databases held at
+//! one instant, given out while they change.
 //!
 //! Time and randomness are arguments; nothing here knows commands, sessions or the log.
 
 mod access;
+mod cut;
 mod entry;
 mod expiry;
 mod graveyard;
@@ -17,28 +19,16 @@ mod tests;
 use std::ops::Range;
 
 use crate::structures::{Heap, SlotTable};
+use cut::Cut;
 use graveyard::Graveyard;
 
 pub use crate::structures::{Ahead, Key, KeyHasher, slot_of};
 pub use access::Access;
+pub use cut::{Chunk, Encoder};
 pub use entry::Entry;
 pub use expiry::ExpireStep;
 pub use ring::Ring;
 pub use value::{EMBSTR_MAX, Encode, Encoding, Kind, Value, ValueRef};
-
-/// Sees what is about to change; snapshots hang on it.
-pub trait ChangeHook {
-    /// A key is about to be created (`entry` is None), changed or removed. Access bits change unannounced.
-    fn before_change(&mut self, db: usize, key: &Key, entry: Option<Entry<'_>>);
-    /// A whole database is about to be emptied.
-    fn before_clear(&mut self, db: usize) {
-        let _ = db;
-    }
-    /// Two databases are about to change places.
-    fn before_swap(&mut self, a: usize, b: usize) {
-        let _ = (a, b);
-    }
-}
 
 /// What a key costs in its table beside its entry: a lane at the usual load.
 const LANE_SHARE: usize = 9;
@@ -50,7 +40,8 @@ pub struct Keyspace {
     hasher: KeyHasher,
     heap: Heap,
     graveyard: Graveyard,
-    hook: Option<Box<dyn ChangeHook>>,
+    /// The cut under way.
+    cut: Option<Box<Cut>>,
     /// Access bits of new entries, and whether an overwritten entry keeps its own.
     birth: (u32, bool),
     /// The database at which the next `expire_step` begins.
@@ -69,7 +60,7 @@ impl Keyspace {
             hasher,
             heap: Heap::new(),
             graveyard: Graveyard::default(),
-            hook: None,
+            cut: None,
             birth: (Access::default().fresh(), false),
             expire_from: 0,
             scratch: Vec::new(),
@@ -170,7 +161,8 @@ impl Keyspace {
         self.databases[db].slot_len(self.local(slot))
     }
 
-    /// Bytes of all entries, values and tables, as the allocator rounds them; what `reap` has yet to free included.
+    /// Bytes of all entries, values and tables, as the allocator rounds them; what `reap` has yet to free and
+    /// cleared databases that a cut still needs included.
     pub fn used_memory(&self) -> usize {
         self.heap.used()
     }
@@ -180,38 +172,19 @@ impl Keyspace {
         self.get(db, key).map(|entry| entry.memory() + LANE_SHARE)
     }
 
-    pub fn set_hook(&mut self, hook: Option<Box<dyn ChangeHook>>) {
-        self.hook = hook;
-    }
-
-    /// Tells the hook of a key about to change.
-    #[inline]
-    fn announce(&mut self, db: usize, key: &Key) {
-        if self.hook.is_some() {
-            self.tell_hook(db, key);
-        }
-    }
-
-    #[cold]
-    fn tell_hook(&mut self, db: usize, key: &Key) {
-        let local = self.local(key.slot);
-        let entry = self.databases[db].find(local, key).map(Entry);
-        if let Some(hook) = &mut self.hook {
-            hook.before_change(db, key, entry);
-        }
-    }
-
-    /// Empties the database at once; `reap` frees its memory.
+    /// Empties the database at once; `reap` frees its memory, once a cut that still needs it has been through it.
     pub fn clear(&mut self, db: usize) {
-        if let Some(hook) = &mut self.hook {
-            hook.before_clear(db);
-        }
-        self.graveyard.bury_table(std::mem::take(&mut self.databases[db]));
+        let table = std::mem::take(&mut self.databases[db]);
+        let unwanted = match &mut self.cut {
+            None => Some(table),
+            Some(cut) => cut.clear(db, table),
+        };
+        self.graveyard.bury_table(unwanted.unwrap_or_default());
     }
 
     pub fn swap(&mut self, a: usize, b: usize) {
-        if let Some(hook) = &mut self.hook {
-            hook.before_swap(a, b);
+        if let Some(cut) = &mut self.cut {
+            cut.swap(a, b);
         }
         self.databases.swap(a, b);
     }
@@ -235,12 +208,13 @@ impl Keyspace {
         for table in &self.databases {
             table.check_invariants(&self.hasher);
         }
+        self.check_cut();
     }
 }
 
 impl Drop for Keyspace {
     fn drop(&mut self) {
-        self.hook = None;
+        self.end_cut();
         for db in 0..self.databases.len() {
             self.clear(db);
         }

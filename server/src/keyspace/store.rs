@@ -4,7 +4,7 @@ use super::graveyard::is_big;
 use super::value::canonical_int;
 use super::{Encode, Encoding, Key, Keyspace, Value};
 use crate::limits::INLINE_VALUE;
-use crate::structures::{Content, Draft, Object, OwnedEntry, Payload, Place, SlotTable};
+use crate::structures::{Content, Draft, Object, OwnedEntry, Payload, Place, Rank, SlotTable};
 
 impl Keyspace {
     /// Stores bytes as a string; `expire` (Unix ms) replaces any earlier one.
@@ -15,7 +15,7 @@ impl Keyspace {
         {
             return self.put_int(db, key, value, expire);
         }
-        self.announce(db, key);
+        self.before_write(db, key);
         if bytes.len() > INLINE_VALUE {
             return self.put_long(db, key, bytes, expire);
         }
@@ -24,7 +24,7 @@ impl Keyspace {
     }
 
     pub fn put_int(&mut self, db: usize, key: &Key, value: i64, expire: Option<i64>) {
-        self.announce(db, key);
+        self.before_write(db, key);
         self.store(db, key, Encoding::Int, Content::Int(value), expire);
     }
 
@@ -32,7 +32,7 @@ impl Keyspace {
         match value {
             Value::Int(value) => self.put_int(db, key, value, expire),
             Value::Str { bytes, raw } => {
-                self.announce(db, key);
+                self.before_write(db, key);
                 let encoding = if raw { Encoding::Raw } else { Encoding::of_length(bytes.len()) };
                 self.store_bytes(db, key, encoding, bytes, expire);
             }
@@ -117,9 +117,9 @@ impl Keyspace {
 
     /// Changes a string in place; its encoding is reported raw from then on, its expiry stays. False if missing.
     pub fn edit(&mut self, db: usize, key: &Key, change: impl FnOnce(&mut Vec<u8>)) -> bool {
-        self.announce(db, key);
         let local = self.local(key.slot);
         let Some(place) = self.databases[db].locate(local, key) else { return false };
+        self.before_write(db, key);
         let entry = self.databases[db].entry(place);
         let mut bytes = std::mem::take(&mut self.scratch);
         bytes.clear();
@@ -151,7 +151,7 @@ impl Keyspace {
     pub fn set_expire(&mut self, db: usize, key: &Key, expire: Option<i64>) -> bool {
         let local = self.local(key.slot);
         let Some(place) = self.databases[db].locate(local, key) else { return false };
-        self.announce(db, key);
+        self.before_write(db, key);
         self.databases[db].change_expiry(place, &mut self.heap, |entry, heap| entry.set_expire(expire, heap));
         true
     }
@@ -159,7 +159,9 @@ impl Keyspace {
     fn take_entry(&mut self, db: usize, key: &Key) -> Option<OwnedEntry> {
         let local = self.local(key.slot);
         let place = self.databases[db].locate(local, key)?;
-        self.announce(db, key);
+        if let Some(cut) = &mut self.cut {
+            cut.before_removal(db, Rank::new(local, key.hash), self.databases[db].entry(place));
+        }
         Some(self.databases[db].remove(place, key.hash, &self.hasher, &mut self.heap))
     }
 

@@ -1,12 +1,10 @@
 //! The keyspace against a map: every operation, every form of value, expiry, scans, clearing and memory.
 
-use std::cell::RefCell;
 use std::collections::HashMap;
-use std::rc::Rc;
 
 use proptest::prelude::*;
 
-use super::{Access, ChangeHook, Encode, Encoding, Entry, Key, KeyHasher, Keyspace, Value, ValueRef};
+use super::{Access, Encode, Encoding, Entry, Key, KeyHasher, Keyspace, Value, ValueRef};
 use crate::limits::REAP_SLICE;
 
 const DATABASES: usize = 3;
@@ -293,39 +291,6 @@ fn access_bits_follow_touches_not_reads() {
     let before = keyspace.get(0, &key).map(|entry| entry.access_bits());
     keyspace.put_int(0, &key, 5, None);
     assert_eq!(keyspace.get(0, &key).map(|entry| entry.access_bits()), before);
-}
-
-type Seen = Rc<RefCell<Vec<(Vec<u8>, Option<Vec<u8>>)>>>;
-
-struct Recorder(Seen);
-
-impl ChangeHook for Recorder {
-    fn before_change(&mut self, _db: usize, key: &Key, entry: Option<Entry<'_>>) {
-        self.0.borrow_mut().push((key.bytes.to_vec(), entry.map(bytes_of)));
-    }
-}
-
-#[test]
-fn the_hook_sees_what_was_there_before_each_change() {
-    let hasher = KeyHasher::new(3);
-    let mut keyspace = Keyspace::new(1, 0..16384, hasher.clone());
-    let seen = Seen::default();
-    keyspace.set_hook(Some(Box::new(Recorder(seen.clone()))));
-    let key = hasher.key(b"key");
-    keyspace.put_str(0, &key, b"1", Encode::Plain, None);
-    keyspace.edit(0, &key, |bytes| bytes.push(b'2'));
-    keyspace.set_expire(0, &key, Some(5));
-    keyspace.put_str(0, &key, &[b'x'; 2000], Encode::Auto, Some(5));
-    keyspace.put_str(0, &key, &[b'y'; 2000], Encode::Auto, Some(5));
-    keyspace.expire_step(5, 100, &mut |_, _| {});
-    assert!(!keyspace.remove(0, &key) && !keyspace.set_expire(0, &key, None));
-    let before: Vec<Option<Vec<u8>>> = seen.borrow().iter().map(|(_, entry)| entry.clone()).collect();
-    let text = |text: &[u8]| Some(text.to_vec());
-    assert_eq!(
-        before,
-        [None, text(b"1"), text(b"12"), text(b"12"), text(&[b'x'; 2000]), text(&[b'y'; 2000])]
-    );
-    assert!(seen.borrow().iter().all(|(name, _)| name == b"key"));
 }
 
 #[test]

@@ -20,6 +20,9 @@ pub struct Key<'a> {
 #[derive(Clone, Debug)]
 pub struct KeyHasher {
     state: ahash::RandomState,
+    /// Bits of a hash that count: few of them make keys collide.
+    #[cfg(test)]
+    bits: u32,
 }
 
 impl KeyHasher {
@@ -34,14 +37,29 @@ impl KeyHasher {
             word(0x1656_67b1_9e37_79f9),
             word(0xd6e8_feb8_6659_fd93),
         );
-        Self { state }
+        Self {
+            state,
+            #[cfg(test)]
+            bits: u64::BITS,
+        }
+    }
+
+    /// As `new`, with no more than 2^`bits` different hashes, spread over all of their range.
+    #[cfg(test)]
+    pub fn coarse(seed: u64, bits: u32) -> Self {
+        Self { bits, ..Self::new(seed) }
     }
 
     #[inline]
     pub fn hash(&self, bytes: &[u8]) -> u64 {
         let mut hasher = self.state.build_hasher();
         hasher.write(bytes);
-        hasher.finish()
+        let hash = hasher.finish();
+        #[cfg(test)]
+        if self.bits < u64::BITS {
+            return (hash & ((1 << self.bits) - 1)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        }
+        hash
     }
 
     #[inline]

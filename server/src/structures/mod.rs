@@ -21,4 +21,4 @@ pub use heap::Heap;
 pub use pages::Ahead;
 pub use remains::Remains;
 pub use slot_table::{Place, SlotTable};
-pub use walk::{POSITION_BITS, Position, Sweep};
+pub use walk::{POSITION_BITS, Position, Rank, Sweep};

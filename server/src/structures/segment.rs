@@ -149,6 +149,24 @@ impl Segment {
         }
     }
 
+    /// Visits every entry of one hash.
+    pub(super) fn visit_hash(&self, hash: u64, hasher: &KeyHasher, visit: &mut dyn FnMut(EntryRef<'_>)) {
+        let (buckets, home) = (self.buckets(), self.home(hash));
+        let mut at = home;
+        while let Some(bucket) = buckets.get(at) {
+            for lane in lanes(bucket.matches(tag_of(hash))) {
+                let entry = self.entry(Lane { bucket: at as u32, lane: lane as u32 });
+                if hasher.hash(entry.key()) == hash {
+                    visit(entry);
+                }
+            }
+            at = if at + 1 == buckets.len() { 0 } else { at + 1 };
+            if bucket.overflow() == 0 || at == home {
+                break;
+            }
+        }
+    }
+
     /// As `find`, and sets the entry's access bits to what `mark` makes of them.
     #[inline]
     pub(super) fn find_marked(

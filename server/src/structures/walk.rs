@@ -13,11 +13,30 @@ pub const POSITION_BITS: u32 = 48;
 
 /// A point in scan order: everything before it was visited. It names hash values, not places in memory, so tables may
 /// grow, shrink and split between two steps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
     pub local: usize,
     /// The first `POSITION_BITS` bits of a hash.
     pub hash: u64,
+}
+
+/// What entries are ordered by in scan order: those of one hash share it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rank {
+    pub local: u32,
+    pub hash: u64,
+}
+
+impl Rank {
+    #[inline]
+    pub fn new(local: usize, hash: u64) -> Self {
+        Rank { local: local as u32, hash }
+    }
+
+    #[inline]
+    pub fn position(self) -> Position {
+        Position { local: self.local as usize, hash: self.hash >> (64 - POSITION_BITS) }
+    }
 }
 
 /// What one sweep did.
@@ -40,25 +59,55 @@ impl SlotTable {
         visit: &mut dyn FnMut(EntryRef<'_>),
     ) -> Option<Position> {
         let mut seen = 0;
-        let Position { mut local, hash: mut position } = from;
+        let mut at = self.occupied_from(from);
+        while let Some(from) = at
+            && seen < budget
+        {
+            at = self.visit_home(from, hasher, &mut |entry, _| {
+                seen += 1;
+                visit(entry);
+            });
+        }
+        at
+    }
+
+    /// Visits the entries from `from` on that share the first home there, in no order, and returns the position at which the
+    /// next home begins; None if no more slot has entries. A position that was returned is never amid entries of one hash.
+    pub fn visit_home(
+        &self,
+        from: Position,
+        hasher: &KeyHasher,
+        visit: &mut dyn FnMut(EntryRef<'_>, Rank),
+    ) -> Option<Position> {
+        let Position { local, hash } = self.occupied_from(from)?;
+        let segment = self.slots[local].segment(hash << (64 - POSITION_BITS));
+        let next = scan_home(segment, hash, hasher, &mut |entry, hash| visit(entry, Rank::new(local, hash)));
+        self.occupied_from(Position { local, hash: next })
+    }
+
+    /// `from`, or the beginning of the next slot that has entries if its own has none behind it.
+    fn occupied_from(&self, from: Position) -> Option<Position> {
+        if from.hash >> POSITION_BITS == 0 && self.slots.get(from.local)?.len() > 0 {
+            return Some(from);
+        }
+        let mut local = from.local + 1;
         while local < self.slots.len() {
             if local.is_multiple_of(GROUP) && self.lens[local / GROUP] == 0 {
-                (local, position) = (local + GROUP, 0);
-                continue;
+                local += GROUP;
+            } else if self.slots[local].len() == 0 {
+                local += 1;
+            } else {
+                return Some(Position { local, hash: 0 });
             }
-            while self.slots[local].len() > 0 && position >> POSITION_BITS == 0 {
-                if seen >= budget {
-                    return Some(Position { local, hash: position });
-                }
-                let segment = self.slots[local].segment(position << 16);
-                position = scan_home(segment, position, hasher, &mut |entry| {
-                    seen += 1;
-                    visit(entry);
-                });
-            }
-            (local, position) = (local + 1, 0);
         }
         None
+    }
+
+    /// Visits every entry of one hash.
+    pub fn visit_hash(&self, rank: Rank, hasher: &KeyHasher, visit: &mut dyn FnMut(EntryRef<'_>)) {
+        if let Some(slot) = self.slots.get(rank.local as usize) {
+            slot.segment(rank.hash).visit_hash(rank.hash, hasher, visit);
+        }
     }
 
     /// Visits every entry of one slot.
@@ -105,7 +154,7 @@ impl SlotTable {
         (self.first < i64::MAX).then_some(self.first)
     }
 
-    /// Takes out entries that expire at or before `now`, with their hashes, until about `budget` were examined. A
+    /// Takes out entries that expire at or before `now`, with their ranks, until about `budget` were examined. A
     /// segment is swept whole: that bounds what goes beyond the budget.
     pub fn sweep(
         &mut self,
@@ -113,7 +162,7 @@ impl SlotTable {
         budget: usize,
         hasher: &KeyHasher,
         heap: &mut Heap,
-        take: &mut dyn FnMut(OwnedEntry, u64, &mut Heap),
+        take: &mut dyn FnMut(OwnedEntry, Rank, &mut Heap),
     ) -> Sweep {
         let mut sweep = Sweep::default();
         if self.first > now {
@@ -149,7 +198,7 @@ impl SlotTable {
         sweep: &mut Sweep,
         hasher: &KeyHasher,
         heap: &mut Heap,
-        take: &mut dyn FnMut(OwnedEntry, u64, &mut Heap),
+        take: &mut dyn FnMut(OwnedEntry, Rank, &mut Heap),
     ) {
         let segment = match &self.slots[local] {
             Slot::One(_) => 0,
@@ -165,7 +214,7 @@ impl SlotTable {
         let mut gone = None;
         let due = self.sweep_segment(local, segment, now, sweep, hasher, &mut |entry, hash| {
             gone = Some(hash);
-            take(entry, hash, heap);
+            take(entry, Rank::new(local, hash), heap);
         });
         match &mut self.slots[local] {
             Slot::One(_) => self.dues[local] = due,
@@ -245,7 +294,7 @@ fn scan_home(
     segment: &Segment,
     position: u64,
     hasher: &KeyHasher,
-    visit: &mut dyn FnMut(EntryRef<'_>),
+    visit: &mut dyn FnMut(EntryRef<'_>, u64),
 ) -> u64 {
     let depth = u32::from(segment.depth());
     let width = POSITION_BITS - depth;
@@ -265,7 +314,7 @@ fn scan_home(
             let entry = segment.entry(Lane { bucket: at as u32, lane: lane as u32 });
             let hash = hasher.hash(entry.key());
             if segment.home(hash) == home && hash >> 16 >= position {
-                visit(entry);
+                visit(entry, hash);
             }
         }
         let last = buckets[at].overflow() == 0;
