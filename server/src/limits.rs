@@ -62,7 +62,7 @@ pub const INLINE_VALUE: usize = 1024;
 /// Entries that a walk (KEYS, SCAN) visits on a shard before it lets other commands run: about 0.1 ms.
 pub const WALK_SLICE: usize = 1024;
 
-/// Bytes of a snapshot that a shard collects before it hands them on, and what one step of its walk is asked for: about 0.1 ms.
+/// Bytes of a snapshot that a shard collects before it hands them on, and what one step of its walk is asked for: less than 0.1 ms.
 /// What changes before the walk has come by is saved in chunks of this size, each given out before the walk goes on.
 pub const CUT_CHUNK: usize = 64 * 1024;
 

@@ -318,9 +318,9 @@ fn run(seed: u64) {
 
 #[test]
 fn a_cut_is_what_the_databases_held() {
-    let given = std::env::var("TORC_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
-    let cases = if cfg!(miri) { 3 } else { 2000 };
-    for seed in given.map_or(0..cases, |seed: u64| seed..seed + 1) {
+    let number = |variable| std::env::var(variable).ok().and_then(|text| text.parse::<u64>().ok());
+    let cases = number("TORC_TEST_CASES").unwrap_or(if cfg!(miri) { 3 } else { 2000 });
+    for seed in number("TORC_TEST_SEED").map_or(0..cases, |seed| seed..seed + 1) {
         println!("TORC_TEST_SEED={seed}");
         run(seed);
     }
@@ -437,7 +437,7 @@ fn a_step_is_bounded_whatever_it_passes() {
 /// rank for each hash that is settled and not passed.
 #[test]
 fn a_cut_takes_memory_for_changes_only() {
-    let keys = if cfg!(miri) { 500 } else { 200_000 };
+    let keys = if cfg!(miri) { 500 } else { 1_000_000 };
     let hasher = KeyHasher::new(1);
     let mut keyspace = whole(hasher.clone());
     let mut random = Random(1);
@@ -460,5 +460,7 @@ fn a_cut_takes_memory_for_changes_only() {
     assert_eq!(keyspace.used_memory(), before);
     // An encoded entry takes 64 bytes, a buffer is at most twice what it holds, a settled hash counts 32.
     assert!(early <= writes * (2 * 64 + 32), "{early} bytes were held between two steps");
-    assert!(most <= keys * 32 / 2, "{most} bytes were held for {keys} keys");
+    println!("{most} bytes were held at most");
+    // Half of the writes meet keys that the walk has passed. The databases take forty times as much.
+    assert!(most <= 2 << 20, "{most} bytes were held for {keys} keys");
 }
