@@ -318,6 +318,12 @@ impl Keyspace {
         chunk
     }
 
+    /// Full chunks of what was saved early that wait to be given out. They are as many as changes make them: whoever walks a step
+    /// a turn goes on, in that turn, while there are any.
+    pub fn cut_waiting(&self) -> usize {
+        self.cut.as_ref().map_or(0, |cut| cut.ready.len())
+    }
+
     /// Gives up the cut, if one is under way. `reap` frees what it held.
     pub fn end_cut(&mut self) {
         let Some(cut) = self.cut.take() else { return };

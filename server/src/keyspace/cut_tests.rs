@@ -411,6 +411,27 @@ fn a_flushed_table_is_freed_behind_the_walk() {
     keyspace.clear(0);
 }
 
+#[test]
+fn what_was_saved_early_goes_out_before_the_walk_goes_on() {
+    let mut keyspace = whole(KeyHasher::new(1));
+    let names: Vec<Vec<u8>> = (0..10_000).map(|nth| format!("key:{nth}").into_bytes()).collect();
+    names.iter().for_each(|name| put(&mut keyspace, 0, name, b"old"));
+    keyspace.begin_cut(encode);
+    let changed = 5000;
+    names.iter().take(changed).for_each(|name| put(&mut keyspace, 0, name, b"new"));
+    assert!(keyspace.cut_waiting() >= 2);
+    let mut given = Model::new();
+    while keyspace.cut_waiting() > 0 {
+        decode(&keyspace.walk_cut(1).expect("chunks wait"), &mut given);
+    }
+    // What did not fill a chunk comes with the next step.
+    decode(&keyspace.walk_cut(1).expect("there is more"), &mut given);
+    assert_eq!(given.len(), changed);
+    given.extend(walk_all(&mut keyspace, CUT_CHUNK));
+    assert_eq!(given.len(), names.len());
+    assert!(given.values().all(|held| held == &(b"old".to_vec(), None)));
+}
+
 /// What the cut does not want is passed in slices too.
 #[test]
 fn a_step_is_bounded_whatever_it_passes() {
