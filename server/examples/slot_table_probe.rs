@@ -13,7 +13,7 @@ use torc_server::limits::CUT_CHUNK;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const SCENARIOS: [&str; 8] = [
+const SCENARIOS: [&str; 9] = [
     "spread:100000",
     "spread:1000000",
     "spread:10000000",
@@ -21,6 +21,7 @@ const SCENARIOS: [&str; 8] = [
     "storm:1000000",
     "overwrite:1000000",
     "cut:1000000",
+    "cut-one-slot:1000000",
     "growth:4000000",
 ];
 const VALUE: [u8; 32] = *b"a value of thirty-two bytes, yes";
@@ -44,7 +45,8 @@ fn main() {
         "one-slot" => one_slot(keys),
         "storm" => storm(keys),
         "overwrite" => overwrite(keys),
-        "cut" => cut(keys),
+        "cut" => cut(keys, self::name),
+        "cut-one-slot" => cut(keys, tagged),
         "growth" => growth(keys),
         other => panic!("no scenario {other}"),
     }
@@ -370,21 +372,21 @@ fn encode(out: &mut Vec<u8>, key: &[u8], value: ValueRef<'_>, expire: Option<i64
     }
 }
 
-/// SET over random keys, `count` times.
-fn set(keyspace: &mut Keyspace, hasher: &KeyHasher, keys: u64, from: u64, count: u64) {
-    for nth in from..from + count {
-        keyspace.put_str(0, &hasher.key(&name(mixed(nth) % keys)), &VALUE, Encode::Auto, None);
+fn set(keyspace: &mut Keyspace, hasher: &KeyHasher, names: impl Iterator<Item = [u8; 16]>) {
+    for name in names {
+        keyspace.put_str(0, &hasher.key(&name), &VALUE, Encode::Auto, None);
     }
 }
 
 /// Walks a cut, at rest and under 64 SETs a step, and what it takes.
-fn cut(keys: u64) {
+fn cut(keys: u64, name: fn(u64) -> [u8; 16]) {
     let helper = Helper::start();
     let mut keyspace = keyspace();
     insert(&mut keyspace, &helper, (0..keys).map(name), None);
     let hasher = keyspace.hasher().clone();
     let start = ran();
-    set(&mut keyspace, &hasher, keys, 0, keys);
+    let random = |nth: u64| name(mixed(nth) % keys);
+    set(&mut keyspace, &hasher, (0..keys).map(random));
     println!("set           {:>6.1} ns each without a cut", each(start, keys));
     let (start, mut given, mut bytes) = (ran(), 0, 0);
     keyspace.begin_cut(encode);
@@ -401,7 +403,7 @@ fn cut(keys: u64) {
     keyspace.begin_cut(encode);
     while keyspace.is_cutting() {
         let begin = ran();
-        set(&mut keyspace, &hasher, keys, sets, 64);
+        set(&mut keyspace, &hasher, (sets..sets + 64).map(random));
         setting += ran() - begin;
         sets += 64;
         most = most.max(keyspace.cut_memory());
@@ -416,9 +418,7 @@ fn cut(keys: u64) {
     // All of it changes before the walk begins.
     keyspace.begin_cut(encode);
     let start = ran();
-    for nth in 0..keys {
-        keyspace.put_str(0, &hasher.key(&name(nth)), &VALUE, Encode::Auto, None);
-    }
+    set(&mut keyspace, &hasher, (0..keys).map(name));
     println!(
         "first change  {:>6.1} ns each, {:.1} B held per key",
         each(start, keys),

@@ -72,7 +72,11 @@ impl Server {
                 return Some(false);
             }
             let mut client = Client::connect(port).ok()?;
-            let answered = matches!(client.line("PING"), Reply::Simple(_) | Reply::Error(_));
+            let answered = match client.line("PING") {
+                Reply::Simple(_) => true,
+                Reply::Error(line) => !line.starts_with(b"LOADING"),
+                _ => false,
+            };
             answered.then_some(true)
         });
         answered == Some(true)

@@ -71,24 +71,22 @@ impl Step<'_> {
     }
 }
 
-/// A database at the cut, until the walk is through it.
-struct Part {
-    early: Chunk,
-    /// The table, once its database was cleared.
-    table: Option<SlotTable>,
+/// How far the walk is in one table.
+struct Progress {
     /// Everything before it was given out or saved; `None` at the table's end.
     at: Option<Position>,
+    /// Hashes of which everything was given out or saved, those the walk has passed forgotten.
     settled: BTreeSet<Rank>,
 }
 
-impl Part {
-    fn new(db: usize) -> Self {
-        let at = Some(Position::default());
-        Part { early: Chunk::of(db), table: None, at, settled: BTreeSet::new() }
-    }
-
+impl Progress {
     fn is_passed(&self, rank: Rank) -> bool {
         self.at.is_none_or(|at| rank.position() < at)
+    }
+
+    /// Whether entries of the cut that are not saved may stand at `rank`.
+    fn wants(&self, rank: Rank) -> bool {
+        !self.is_passed(rank) && !self.settled.contains(&rank)
     }
 
     /// Forgets up to `limit` settled hashes behind the walk; returns how many.
@@ -135,13 +133,41 @@ impl Part {
     }
 }
 
+/// Where the table of a part is.
+enum Source {
+    /// In this database, which may have another number than at the cut.
+    Database(usize),
+    /// Here, its database having been cleared.
+    Cleared(SlotTable),
+}
+
+/// One database of the cut, until the walk is through it.
+struct Part {
+    early: Chunk,
+    source: Source,
+    progress: Progress,
+}
+
+impl Part {
+    fn new(db: usize) -> Self {
+        let progress = Progress { at: Some(Position::default()), settled: BTreeSet::new() };
+        Part { early: Chunk::of(db), source: Source::Database(db), progress }
+    }
+
+    fn take_early(&mut self) -> Chunk {
+        let next = Chunk::of(self.early.db);
+        std::mem::replace(&mut self.early, next)
+    }
+}
+
 /// A cut under way.
 pub(super) struct Cut {
     encode: Encoder,
-    parts: Vec<Part>,
-    /// The part being walked; those before it are empty.
-    walking: usize,
-    /// For each database the part whose table it holds, until the walk is through that.
+    /// Those that the walk is not through, in its order.
+    parts: VecDeque<Part>,
+    /// How many it is through.
+    walked: usize,
+    /// For each database which part's table it holds, counted from the first part that there was.
     held: Vec<Option<usize>>,
     /// Full chunks of entries saved early.
     ready: VecDeque<Chunk>,
@@ -149,62 +175,63 @@ pub(super) struct Cut {
 
 impl Cut {
     fn new(databases: &[SlotTable], encode: Encoder) -> Self {
-        let (mut parts, mut held) = (Vec::new(), vec![None; databases.len()]);
+        let (mut parts, mut held) = (VecDeque::new(), vec![None; databases.len()]);
         for db in (0..databases.len()).filter(|&db| !databases[db].is_empty()) {
             held[db] = Some(parts.len());
-            parts.push(Part::new(db));
+            parts.push_back(Part::new(db));
         }
-        Cut { encode, parts, walking: 0, held, ready: VecDeque::new() }
+        Cut { encode, parts, walked: 0, held, ready: VecDeque::new() }
     }
 
-    /// The part of the cut whose table `db` holds, unless the walk has passed `rank` there or it is settled.
+    /// The part whose table `db` holds.
     #[inline]
-    fn unsaved(&self, db: usize, rank: Rank) -> Option<usize> {
-        let index = self.held[db]?;
-        let part = &self.parts[index];
-        (!part.is_passed(rank) && !part.settled.contains(&rank)).then_some(index)
+    fn part(&mut self, db: usize) -> Option<&mut Part> {
+        let nth = self.held[db]?;
+        self.parts.get_mut(nth.checked_sub(self.walked)?)
     }
 
     /// An entry is about to go; it may have left its table already.
     pub(super) fn before_removal(&mut self, db: usize, rank: Rank, entry: EntryRef<'_>) {
-        if let Some(index) = self.unsaved(db, rank) {
-            self.parts[index].early.push(entry, self.encode);
-            self.seal_full(index);
+        let encode = self.encode;
+        if let Some(part) = self.part(db).filter(|part| part.progress.wants(rank)) {
+            part.early.push(entry, encode);
+            self.seal_full(db);
         }
     }
 
     /// An entry is about to be made or changed.
     pub(super) fn before_write(&mut self, db: usize, rank: Rank, table: &SlotTable, hasher: &KeyHasher) {
-        if let Some(index) = self.unsaved(db, rank) {
-            let part = &mut self.parts[index];
-            table.visit_hash(rank, hasher, &mut |entry| part.early.push(entry, self.encode));
-            part.settled.insert(rank);
-            self.seal_full(index);
+        let encode = self.encode;
+        if let Some(part) = self.part(db).filter(|part| part.progress.wants(rank)) {
+            table.visit_hash(rank, hasher, &mut |entry| part.early.push(entry, encode));
+            part.progress.settled.insert(rank);
+            self.seal_full(db);
         }
     }
 
     /// Keeps chunks bounded: what is saved early may wait for some time.
-    fn seal_full(&mut self, index: usize) {
-        let early = &mut self.parts[index].early;
-        if early.bytes.len() >= CUT_CHUNK {
-            let next = Chunk::of(early.db);
-            self.ready.push_back(std::mem::replace(early, next));
+    fn seal_full(&mut self, db: usize) {
+        if let Some(part) = self.part(db).filter(|part| part.early.bytes.len() >= CUT_CHUNK) {
+            let full = part.take_early();
+            self.ready.push_back(full);
         }
     }
 
     /// Takes the table of a database that is cleared, or hands it back if the walk does not need it.
     pub(super) fn clear(&mut self, db: usize, table: SlotTable) -> Option<SlotTable> {
-        match self.held[db].take() {
-            None => Some(table),
-            Some(index) => {
-                self.parts[index].table = Some(table);
-                None
-            }
-        }
+        let Some(part) = self.part(db) else { return Some(table) };
+        part.source = Source::Cleared(table);
+        self.held[db] = None;
+        None
     }
 
     pub(super) fn swap(&mut self, a: usize, b: usize) {
         self.held.swap(a, b);
+        for db in [a, b] {
+            if let Some(part) = self.part(db) {
+                part.source = Source::Database(db);
+            }
+        }
     }
 
     /// The next chunk; `None` once everything was given out.
@@ -221,22 +248,20 @@ impl Cut {
         let visits = budget.div_ceil(VISIT_COST).max(1);
         let chunk = Chunk::default();
         let mut step = Step { chunk, budget, visits, encode: self.encode, hasher, given: Vec::new() };
-        while let Some(part) = self.parts.get_mut(self.walking) {
-            let next = Chunk::of(part.early.db);
-            step.chunk = std::mem::replace(&mut part.early, next);
+        while let Some(part) = self.parts.front_mut() {
+            step.chunk = part.take_early();
             step.chunk.bytes.reserve(budget.min(CUT_CHUNK));
-            let holder = self.held.iter().position(|&held| held == Some(self.walking));
-            let own = part.table.take();
-            let table = own.as_ref().or(holder.map(|db| &databases[db])).expect("a part has a table");
-            if !part.walk(table, &mut step) {
-                part.table = own;
+            let table = match &part.source {
+                Source::Database(db) => &databases[*db],
+                Source::Cleared(table) => table,
+            };
+            if !part.progress.walk(table, &mut step) {
                 return Some(step.chunk);
             }
-            if let Some(db) = holder {
-                self.held[db] = None;
+            self.walked += 1;
+            if let Some(Part { source: Source::Cleared(table), .. }) = self.parts.pop_front() {
+                graveyard.bury_table(table);
             }
-            graveyard.bury_table(own.unwrap_or_default());
-            self.walking += 1;
             if step.chunk.keys > 0 {
                 return Some(step.chunk);
             }
@@ -247,28 +272,25 @@ impl Cut {
     /// Bytes held beside the databases, about.
     fn memory(&self) -> usize {
         let early = self.parts.iter().map(|part| &part.early).chain(&self.ready);
-        let settled: usize = self.parts.iter().map(|part| part.settled.len()).sum();
+        let settled: usize = self.parts.iter().map(|part| part.progress.settled.len()).sum();
         // Nodes of a B-tree are at least half full.
         early.map(|chunk| chunk.bytes.capacity()).sum::<usize>() + settled * 2 * size_of::<Rank>()
     }
 
-    fn check_invariants(&self, databases: &[SlotTable]) {
-        for (index, part) in self.parts.iter().enumerate() {
-            let holders = self.held.iter().filter(|&&held| held == Some(index)).count();
-            let tables = holders + usize::from(part.table.is_some());
-            assert_eq!(tables, usize::from(index >= self.walking), "a part not walked has one table");
-            let begun = part.at != Some(Position::default());
-            assert!(!begun || index <= self.walking, "parts are walked in order");
-            if index < self.walking {
-                assert!(
-                    part.settled.is_empty() && part.early.keys == 0,
-                    "nothing is left of a part that was walked"
-                );
-            }
+    fn check_invariants(&self, databases: usize) {
+        assert_eq!(self.held.len(), databases);
+        for (nth, part) in self.parts.iter().enumerate() {
+            let holders = (0..databases).filter(|&db| self.held[db] == Some(nth + self.walked));
+            let source = match part.source {
+                Source::Database(db) => Some(db),
+                Source::Cleared(_) => None,
+            };
+            assert!(holders.eq(source), "a table is held once");
+            let begun = part.progress.at != Some(Position::default());
+            assert!(nth == 0 || !begun, "one part is walked at a time");
             assert_eq!(part.early.keys == 0, part.early.bytes.is_empty());
             assert!(part.early.bytes.len() < CUT_CHUNK, "full chunks are ready");
         }
-        assert_eq!(self.held.len(), databases.len());
         assert!(self.ready.iter().all(|chunk| chunk.bytes.len() >= CUT_CHUNK));
     }
 }
@@ -296,12 +318,20 @@ impl Keyspace {
         chunk
     }
 
+    /// Full chunks of what was saved early that wait to be given out. They are as many as changes make them: whoever walks a step
+    /// a turn goes on, in that turn, while there are any.
+    pub fn cut_waiting(&self) -> usize {
+        self.cut.as_ref().map_or(0, |cut| cut.ready.len())
+    }
+
     /// Gives up the cut, if one is under way. `reap` frees what it held.
     pub fn end_cut(&mut self) {
         let Some(cut) = self.cut.take() else { return };
         for part in cut.parts {
-            self.graveyard.bury_table(part.table.unwrap_or_default());
-            self.graveyard.bury_ranks(part.settled);
+            if let Source::Cleared(table) = part.source {
+                self.graveyard.bury_table(table);
+            }
+            self.graveyard.bury_ranks(part.progress.settled);
         }
     }
 
@@ -328,7 +358,7 @@ impl Keyspace {
 
     pub(super) fn check_cut(&self) {
         if let Some(cut) = &self.cut {
-            cut.check_invariants(&self.databases);
+            cut.check_invariants(self.databases.len());
         }
     }
 }

@@ -318,9 +318,9 @@ fn run(seed: u64) {
 
 #[test]
 fn a_cut_is_what_the_databases_held() {
-    let given = std::env::var("TORC_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
-    let cases = if cfg!(miri) { 3 } else { 2000 };
-    for seed in given.map_or(0..cases, |seed: u64| seed..seed + 1) {
+    let number = |variable| std::env::var(variable).ok().and_then(|text| text.parse::<u64>().ok());
+    let cases = number("TORC_TEST_CASES").unwrap_or(if cfg!(miri) { 3 } else { 2000 });
+    for seed in number("TORC_TEST_SEED").map_or(0..cases, |seed| seed..seed + 1) {
         println!("TORC_TEST_SEED={seed}");
         run(seed);
     }
@@ -411,6 +411,27 @@ fn a_flushed_table_is_freed_behind_the_walk() {
     keyspace.clear(0);
 }
 
+#[test]
+fn what_was_saved_early_goes_out_before_the_walk_goes_on() {
+    let mut keyspace = whole(KeyHasher::new(1));
+    let names: Vec<Vec<u8>> = (0..10_000).map(|nth| format!("key:{nth}").into_bytes()).collect();
+    names.iter().for_each(|name| put(&mut keyspace, 0, name, b"old"));
+    keyspace.begin_cut(encode);
+    let changed = 5000;
+    names.iter().take(changed).for_each(|name| put(&mut keyspace, 0, name, b"new"));
+    assert!(keyspace.cut_waiting() >= 2);
+    let mut given = Model::new();
+    while keyspace.cut_waiting() > 0 {
+        decode(&keyspace.walk_cut(1).expect("chunks wait"), &mut given);
+    }
+    // What did not fill a chunk comes with the next step.
+    decode(&keyspace.walk_cut(1).expect("there is more"), &mut given);
+    assert_eq!(given.len(), changed);
+    given.extend(walk_all(&mut keyspace, CUT_CHUNK));
+    assert_eq!(given.len(), names.len());
+    assert!(given.values().all(|held| held == &(b"old".to_vec(), None)));
+}
+
 /// What the cut does not want is passed in slices too.
 #[test]
 fn a_step_is_bounded_whatever_it_passes() {
@@ -437,7 +458,7 @@ fn a_step_is_bounded_whatever_it_passes() {
 /// rank for each hash that is settled and not passed.
 #[test]
 fn a_cut_takes_memory_for_changes_only() {
-    let keys = if cfg!(miri) { 500 } else { 200_000 };
+    let keys = if cfg!(miri) { 500 } else { 1_000_000 };
     let hasher = KeyHasher::new(1);
     let mut keyspace = whole(hasher.clone());
     let mut random = Random(1);
@@ -460,5 +481,7 @@ fn a_cut_takes_memory_for_changes_only() {
     assert_eq!(keyspace.used_memory(), before);
     // An encoded entry takes 64 bytes, a buffer is at most twice what it holds, a settled hash counts 32.
     assert!(early <= writes * (2 * 64 + 32), "{early} bytes were held between two steps");
-    assert!(most <= keys * 32 / 2, "{most} bytes were held for {keys} keys");
+    println!("{most} bytes were held at most");
+    // Half of the writes meet keys that the walk has passed. The databases take forty times as much.
+    assert!(most <= 2 << 20, "{most} bytes were held for {keys} keys");
 }

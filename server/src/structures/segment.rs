@@ -401,6 +401,18 @@ impl Segment {
         prefetch(std::ptr::without_provenance((content & !VOLATILE) as usize));
     }
 
+    /// Fetches the lines of all entries in a bucket, if there is such a bucket.
+    #[inline]
+    pub(super) fn prefetch_bucket_entries(&self, bucket: usize) {
+        let Some(bucket) = self.buckets().get(bucket) else { return };
+        for lane in lanes(bucket.occupied()) {
+            let entry = (bucket.lane(lane) & !VOLATILE) as usize;
+            prefetch(std::ptr::without_provenance(entry));
+            // A small entry ends at most in the next line.
+            prefetch(std::ptr::without_provenance(entry + 55));
+        }
+    }
+
     /// Takes all entries out, handing them to `take`, and gives the array back.
     pub(super) fn drain(&mut self, heap: &mut Heap, mut take: impl FnMut(OwnedEntry, &mut Heap)) {
         let segment = std::mem::replace(self, Segment::new(self.depth));

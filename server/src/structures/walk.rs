@@ -306,10 +306,10 @@ fn scan_home(
     }
     let home = segment.home(position << 16);
     let mut at = home;
+    segment.prefetch_bucket_entries(at);
     loop {
-        for lane in lanes(buckets[at].occupied()) {
-            segment.prefetch_lane(Lane { bucket: at as u32, lane: lane as u32 });
-        }
+        // The next bucket's entries arrive while this one's are visited.
+        segment.prefetch_bucket_entries(at + 1);
         for lane in lanes(buckets[at].occupied()) {
             let entry = segment.entry(Lane { bucket: at as u32, lane: lane as u32 });
             let hash = hasher.hash(entry.key());

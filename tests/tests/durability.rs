@@ -1,0 +1,236 @@
+//! Kills servers in the middle of their work and looks at what is there afterwards.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use torc_tests::client::Client;
+use torc_tests::process::free_port;
+use torc_tests::random::Random;
+use torc_tests::reply::Reply;
+use torc_tests::{clock, torc};
+
+/// A server over a directory that outlives it.
+struct Node {
+    child: Child,
+    port: u16,
+}
+
+impl Node {
+    fn start(dir: &Path, shards: usize, options: &[&str]) -> Node {
+        let port = free_port();
+        let arguments: Vec<OsString> = torc::arguments(port, shards, options);
+        let mut child = Command::new(torc::program())
+            .args(arguments)
+            .current_dir(dir)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the server starts");
+        let ready = || {
+            assert!(child.try_wait().expect("the child is ours").is_none(), "the server ended at start");
+            let mut client = Client::connect(port).ok()?;
+            (client.line("PING") == Reply::Simple(b"PONG".to_vec())).then_some(())
+        };
+        clock::poll(Duration::from_secs(30), ready).expect("the server serves");
+        Node { child, port }
+    }
+
+    fn client(&self) -> Client {
+        Client::connect(self.port).expect("the server accepts")
+    }
+
+    /// SIGKILL: no word of farewell.
+    fn kill(mut self) {
+        self.child.kill().expect("the child is ours");
+        self.child.wait().expect("the child is ours");
+    }
+
+    fn stop(mut self) {
+        self.client().send(b"SHUTDOWN\r\n").expect("the server listens");
+        let ended = clock::poll(Duration::from_secs(20), || self.child.try_wait().expect("the child is ours"));
+        assert!(ended.expect("the server ends").success());
+    }
+}
+
+fn text(reply: &Reply) -> String {
+    match reply {
+        Reply::Bulk(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+        other => format!("{other:?}"),
+    }
+}
+
+/// Writers that count up their own keys, one in each of several slots, until the server is gone. Returns the last
+/// number of each that was acknowledged.
+fn count_up(port: u16, writers: usize, stop: &AtomicBool) -> Vec<u64> {
+    std::thread::scope(|scope| {
+        let write = |writer: usize| {
+            let mut last = 0;
+            let Ok(mut client) = Client::connect(port) else { return 0 };
+            while !stop.load(Ordering::Relaxed) {
+                let next = last + 1;
+                // Two keys that mostly have different homes: both or neither.
+                let line = format!("MSET a:{writer} {next} b:{writer} {next}\r\n");
+                if client.send(line.as_bytes()).is_err() {
+                    break;
+                }
+                match client.read_raw() {
+                    Ok(reply) if reply == b"+OK\r\n" => last = next,
+                    _ => break,
+                }
+            }
+            last
+        };
+        let threads: Vec<_> = (0..writers).map(|writer| scope.spawn(move || write(writer))).collect();
+        threads.into_iter().map(|thread| thread.join().expect("a writer ends")).collect()
+    })
+}
+
+fn number(client: &mut Client, key: &str) -> u64 {
+    match client.line(&format!("GET {key}")) {
+        Reply::Bulk(bytes) => String::from_utf8_lossy(&bytes).parse().expect("a number"),
+        _ => 0,
+    }
+}
+
+/// How many times to kill: `TORC_TEST_KILLS`, else few enough for every day.
+fn kills() -> u64 {
+    std::env::var("TORC_TEST_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(6)
+}
+
+#[test]
+fn what_was_acknowledged_survives_a_kill_under_always() {
+    const WRITERS: usize = 8;
+    let seed = torc_tests::random::seed("durability");
+    let mut random = Random::new(seed);
+    for shards in [1, 2] {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let mut least = vec![0; WRITERS];
+        for kill in 0..kills() {
+            let options = ["--appendfsync", "always", "--auto-aof-rewrite-min-size", "16kb"];
+            let node = Node::start(dir.path(), shards, &options);
+            let mut client = node.client();
+            for (writer, least) in least.iter().enumerate() {
+                let (a, b) = (number(&mut client, &format!("a:{writer}")), number(&mut client, &format!("b:{writer}")));
+                assert_eq!(a, b, "kill {kill}, seed {seed}: a transaction is torn");
+                assert!(a >= *least, "kill {kill}, seed {seed}: {least} was acknowledged, {a} is there");
+            }
+            client.line("FLUSHALL");
+            let stop = AtomicBool::new(false);
+            let port = node.port;
+            let wait = Duration::from_millis(50 + random.below(250));
+            least = std::thread::scope(|scope| {
+                let writers = scope.spawn(|| count_up(port, WRITERS, &stop));
+                // The moment of the kill is the test's random input, not a wait for anything.
+                std::thread::sleep(wait);
+                node.kill();
+                stop.store(true, Ordering::Relaxed);
+                writers.join().expect("the writers end")
+            });
+        }
+        assert!(least.iter().any(|last| *last > 0), "nothing was written");
+    }
+}
+
+#[test]
+fn data_survives_a_stop_a_rewrite_and_a_change_of_shards() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let node = Node::start(dir.path(), 1, &[]);
+    let mut client = node.client();
+    for key in 0..2000 {
+        client.line(&format!("SET key:{key} value:{key}"));
+    }
+    client.line("SELECT 3");
+    client.line("SET other x PX 100000000");
+    client.line("BGREWRITEAOF");
+    let rewritten = || {
+        let info = text(&node.client().line("INFO persistence"));
+        info.contains("aof_rewrite_in_progress:0").then_some(())
+    };
+    clock::poll(Duration::from_secs(10), rewritten).expect("the rewrite ends");
+    client.line("DEL other");
+    client.line("MSET one 1 two 2");
+    client.line("SELECT 0");
+    client.line("DEL key:7");
+    let digest = client.line("DEBUG DIGEST");
+    node.stop();
+    for shards in [2, 5, 1] {
+        let node = Node::start(dir.path(), shards, &[]);
+        let mut client = node.client();
+        assert_eq!(client.line("DEBUG DIGEST"), digest, "{shards} shards");
+        assert_eq!(client.line("DBSIZE"), Reply::Int(1999));
+        node.stop();
+    }
+}
+
+#[test]
+fn a_torn_end_is_cut_off_and_damage_is_refused() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let node = Node::start(dir.path(), 2, &[]);
+    let mut client = node.client();
+    client.line("SET a 1");
+    client.line("MSET b 2 c 2 d 2 e 2");
+    node.stop();
+    let file = dir.path().join("appendonlydir/appendonly.aof.1.incr.aof");
+    let whole = std::fs::read(&file).expect("the increment is there");
+    // Somewhere within the transaction: none of it may be there.
+    std::fs::write(&file, &whole[..whole.len() - 20]).expect("the file is ours");
+    let node = Node::start(dir.path(), 2, &[]);
+    let mut client = node.client();
+    assert_eq!(text(&client.line("GET a")), "1");
+    assert_eq!(client.line("EXISTS b c d e"), Reply::Int(0));
+    client.line("SET after 3");
+    node.stop();
+    let node = Node::start(dir.path(), 1, &[]);
+    assert_eq!(node.client().line("DBSIZE"), Reply::Int(2));
+    node.stop();
+
+    let mut damaged = std::fs::read(&file).expect("the increment is there");
+    damaged[30] ^= 0x55;
+    std::fs::write(&file, &damaged).expect("the file is ours");
+    let output = Command::new(torc::program())
+        .args(torc::arguments(free_port(), 1, &[]))
+        .current_dir(dir.path())
+        .output()
+        .expect("the server starts");
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && log.contains("appendonly.aof.1.incr.aof' is damaged: offset"), "{log}");
+}
+
+#[test]
+fn a_snapshot_is_loaded_without_a_log_and_begins_one() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let node = Node::start(dir.path(), 2, &["--appendonly", "no"]);
+    let mut client = node.client();
+    client.line("MSET a 1 b 2 c 3");
+    assert_eq!(client.line("SAVE"), Reply::Simple(b"OK".to_vec()));
+    client.line("SET lost 1");
+    node.kill();
+    for options in [&["--appendonly", "no"][..], &[][..], &[][..]] {
+        let node = Node::start(dir.path(), 1, options);
+        assert_eq!(node.client().line("DBSIZE"), Reply::Int(3), "{options:?}");
+        let founded = || {
+            let info = text(&node.client().line("INFO persistence"));
+            info.contains("aof_rewrite_in_progress:0").then_some(())
+        };
+        clock::poll(Duration::from_secs(10), founded).expect("the log is founded");
+        node.stop();
+    }
+}
+
+#[test]
+fn a_directory_belongs_to_one_server() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let node = Node::start(dir.path(), 1, &[]);
+    let output = Command::new(torc::program())
+        .args(torc::arguments(free_port(), 1, &[]))
+        .current_dir(dir.path())
+        .output()
+        .expect("the server starts");
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && log.contains("another server uses"), "{log}");
+    node.stop();
+}
