@@ -13,6 +13,8 @@ pub mod structures;
 
 pub mod keyspace;
 
+pub mod rdb;
+
 pub mod commands;
 
 pub mod shard;

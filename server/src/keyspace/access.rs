@@ -22,6 +22,15 @@ pub enum Access {
     },
 }
 
+/// An entry's use as files and RESTORE tell it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Usage {
+    /// Seconds since the last access.
+    Idle(u64),
+    /// The logarithmic counter of uses.
+    Frequency(u8),
+}
+
 impl Default for Access {
     fn default() -> Self {
         Access::Lru { now_ms: 0 }
@@ -61,6 +70,20 @@ impl Access {
         minutes(now_ms) << 8 | counter as u32
     }
 
+    /// The bits of an entry that has been used so; `None` if they track another kind of use.
+    pub fn restored(&self, usage: Usage) -> Option<u32> {
+        match (*self, usage) {
+            (Access::Lru { now_ms }, Usage::Idle(idle)) => {
+                let idle = idle.min(u64::from(CLOCK_MASK)) as u32;
+                Some(seconds(now_ms).wrapping_sub(idle) & CLOCK_MASK)
+            }
+            (Access::Lfu { now_ms, .. }, Usage::Frequency(counter)) => {
+                Some(minutes(now_ms) << 8 | u32::from(counter))
+            }
+            _ => None,
+        }
+    }
+
     /// True if an overwritten value keeps the bits of the one before: LFU counts the key, LRU the value's birth.
     pub(super) fn survives_overwrite(&self) -> bool {
         matches!(self, Access::Lfu { .. })
@@ -90,7 +113,7 @@ pub(super) fn frequency(bits: u32, now_ms: i64, decay_minutes: u32) -> u8 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Access, frequency, idle_seconds};
+    use super::{Access, Usage, frequency, idle_seconds};
 
     #[test]
     fn idle_time_counts_seconds_and_wraps() {
@@ -99,6 +122,20 @@ mod tests {
         assert_eq!(idle_seconds(bits, 65_000), 60);
         let late = Access::Lru { now_ms: 0xff_ffff * 1000 }.fresh();
         assert_eq!(idle_seconds(late, 0x100_0002 * 1000), 3);
+    }
+
+    #[test]
+    fn restored_bits_tell_the_use_they_were_made_of() {
+        let lru = Access::Lru { now_ms: 5_000_000 };
+        let bits = lru.restored(Usage::Idle(77)).expect("LRU tracks idleness");
+        assert_eq!(idle_seconds(bits, 5_000_000), 77);
+        let forever = lru.restored(Usage::Idle(u64::MAX)).expect("LRU tracks idleness");
+        assert_eq!(idle_seconds(forever, 5_000_000), 0xff_ffff);
+        assert_eq!(lru.restored(Usage::Frequency(3)), None);
+        let lfu = Access::Lfu { now_ms: 6_000_000, random: 1, log_factor: 10, decay_minutes: 1 };
+        let bits = lfu.restored(Usage::Frequency(200)).expect("LFU tracks frequency");
+        assert_eq!(frequency(bits, 6_000_000, 1), 200);
+        assert_eq!(lfu.restored(Usage::Idle(3)), None);
     }
 
     #[test]

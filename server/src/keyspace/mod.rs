@@ -20,7 +20,7 @@ use crate::structures::{Heap, SlotTable};
 use graveyard::Graveyard;
 
 pub use crate::structures::{Ahead, Key, KeyHasher, slot_of};
-pub use access::Access;
+pub use access::{Access, Usage};
 pub use entry::Entry;
 pub use expiry::ExpireStep;
 pub use ring::Ring;
@@ -140,6 +140,12 @@ impl Keyspace {
     /// Marks the entry as used.
     pub fn touch(&mut self, db: usize, key: &Key, access: &Access) {
         self.find(db, key, Some(access));
+    }
+
+    /// Sets the bits that tell an entry's use, if there is the entry.
+    pub fn set_access(&mut self, db: usize, key: &Key, bits: u32) {
+        let local = self.local(key.slot);
+        self.databases[db].find_marked(local, key, |_| bits);
     }
 
     /// True if the key exists and its time is up at `now` (Unix ms). Cheap where nothing expires.

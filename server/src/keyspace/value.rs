@@ -63,6 +63,20 @@ pub enum Value {
     },
 }
 
+impl Value {
+    /// The value that these bytes are as a string: an integer if they are exactly how one is printed.
+    pub fn string(bytes: Vec<u8>) -> Self {
+        canonical_int(&bytes).map_or(Value::Str { bytes, raw: false }, Value::Int)
+    }
+
+    pub fn view(&self) -> ValueRef<'_> {
+        match self {
+            Value::Int(value) => ValueRef::Int(*value),
+            Value::Str { bytes, .. } => ValueRef::Str(bytes),
+        }
+    }
+}
+
 /// A value seen in its entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ValueRef<'a> {
