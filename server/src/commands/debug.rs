@@ -1,9 +1,11 @@
 //! DEBUG: for tests and for looking into a server. `enable-debug-command` says who may call it.
 
 use super::digest::{digest_shard, digest_value, merge_digest};
+use super::dump::COMPRESS;
 use super::help::help_row;
 use super::{Args, Command, Core, Ctx, Flags, Group, KeyFlags, KeySpec, Lock, Merge, Run};
-use crate::keyspace::{Encoding, Entry, ValueRef};
+use crate::keyspace::{Encoding, ValueRef};
+use crate::rdb::written_len;
 use crate::resp::{Refusal, parse_f64, parse_i64};
 
 /// What all rows share. The subcommands are documented nowhere but in HELP, as in the reference server.
@@ -115,27 +117,10 @@ fn object(ctx: &mut Ctx, args: &mut Args) -> Result<(), Refusal> {
     let line = format!(
         "Value at:{:#x} refcount:{references} encoding:{encoding} serializedlength:{} lru:{clock} lru_seconds_idle:{idle}",
         key.hash,
-        serialized_length(&entry),
+        written_len(entry.value(), COMPRESS),
     );
     ctx.reply.simple(&line);
     Ok(())
-}
-
-/// Bytes of the value in an uncompressed RDB file: a header of one, two or five bytes and the string, or, if
-/// it is the decimal text of a 32-bit number, a byte and that number in the least of 8, 16 or 32 bits.
-fn serialized_length(entry: &Entry) -> usize {
-    let mut buf = itoa::Buffer::new();
-    let value = entry.value();
-    let bytes = value.to_bytes(&mut buf);
-    let number = if bytes.len() <= 11 { parse_i64(bytes) } else { None };
-    match number {
-        Some(number) if i8::try_from(number).is_ok() => 2,
-        Some(number) if i16::try_from(number).is_ok() => 3,
-        Some(number) if i32::try_from(number).is_ok() => 5,
-        _ if bytes.len() < 1 << 6 => 1 + bytes.len(),
-        _ if bytes.len() < 1 << 14 => 2 + bytes.len(),
-        _ => 5 + bytes.len(),
-    }
 }
 
 /// Anything but a number other than 0 is off, as in the reference server.
@@ -186,7 +171,7 @@ mod tests {
             (b"70000", "encoding:int serializedlength:5 "),
             (b"123456789012", "encoding:int serializedlength:13 "),
             (b"hello", "encoding:embstr serializedlength:6 "),
-            (&[b'x'; 100], "encoding:raw serializedlength:102 "),
+            (&[b'x'; 100], "encoding:raw serializedlength:13 "),
         ] {
             shell.set(0, "key", value, None);
             let line = shell.run("DEBUG OBJECT key");

@@ -117,6 +117,16 @@ pub fn compress(data: &[u8], room: usize, out: &mut Vec<u8>) -> bool {
     fits
 }
 
+/// The most bytes that a copy may take when so many are left, the last two apart. The library leaves those two alone,
+/// but three bytes it has compared already, and where there is room for 17 it compares 16 more before it looks again.
+fn longest_copy(left: usize) -> usize {
+    match left {
+        ..3 => 3,
+        17..19 => 19,
+        _ => left.min(LONGEST_COPY),
+    }
+}
+
 fn compress_into(data: &[u8], output: &mut Output) -> bool {
     let mut positions = Positions::new(data);
     // No copy begins at the last two bytes: a hash is of three.
@@ -125,11 +135,7 @@ fn compress_into(data: &[u8], output: &mut Output) -> bool {
     let mut at = 0;
     while at < last {
         let before = positions.replace(at);
-        if before == 0
-            || at + 4 >= data.len()
-            || at - before > REACH
-            || data[before..][..3] != data[at..][..3]
-        {
+        if before == 0 || at - before > REACH || data[before..][..3] != data[at..][..3] {
             if output.len() >= output.room {
                 return false;
             }
@@ -141,9 +147,9 @@ fn compress_into(data: &[u8], output: &mut Output) -> bool {
         if output.len() + 4 >= output.room {
             return false;
         }
-        let most = (last - at).min(LONGEST_COPY);
+        let most = longest_copy(last - at);
         let same = |length: &usize| data[before + length] == data[at + length];
-        let length = (3..most).find(|length| !same(length)).unwrap_or(most.max(3));
+        let length = (3..most).find(|length| !same(length)).unwrap_or(most);
         output.copy(at - before, length);
         at += length;
         if at < last {
