@@ -15,8 +15,8 @@ mod access;
 mod value;
 
 pub mod keyspace {
-    pub use crate::access::Usage;
-    pub use crate::value::{Value, ValueRef};
+    pub use crate::access::*;
+    pub use crate::value::*;
 }
 
 #[path = "../../../server/src/rdb/mod.rs"]
