@@ -70,9 +70,9 @@ pub const WALK_SLICE: usize = 1024;
 /// What changes before the walk has come by is saved in chunks of this size, each given out before the walk goes on.
 pub const CUT_CHUNK: usize = 64 * 1024;
 
-/// Longest string that is compressed when it is written to a file or dumped: that costs a core some 5 ms a mebibyte, during
-/// which it serves nobody.
-pub const COMPRESS_MAX: usize = 1 << 20;
+/// Longest string that is compressed when it is written to a file or dumped: this much costs a core some 2 ms, during which
+/// it serves nobody. Longer ones are written as they are, where the reference server has a process of its own to spend time in.
+pub const COMPRESS_MAX: usize = 256 << 10;
 
 /// Bytes of a big value given back to the allocator per slice of background freeing.
 pub const REAP_SLICE: usize = 1 << 20;

@@ -69,8 +69,8 @@ pub const ALLOWED: &[Allowed] = &[
     allow("SLOWLOG LEN", Rule::AnyInt, "which command was slow depends on the machine"),
     allow(
         "DEBUG OBJECT",
-        Rule::Words(&["at", "refcount", "lru", "lru_seconds_idle", "serializedlength"]),
-        "an address, who else holds the object, two clocks, and a length in RDB bytes, a format that is not here yet",
+        Rule::Words(&["at", "refcount", "lru", "lru_seconds_idle"]),
+        "an address, who else holds the object, and two clocks",
     ),
     allow("CLIENT HELP", Rule::Shape, "help texts are our own words"),
     allow("COMMAND HELP", Rule::Shape, "help texts are our own words"),

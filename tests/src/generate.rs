@@ -1,6 +1,7 @@
 //! Seeded sequences of commands for one row of the grammar: valid calls, wrong arity, odd numbers, odd options.
 
 use crate::grammar::{self, Arg, Row};
+use crate::payload;
 use crate::peer::Peer;
 use crate::random::Random;
 
@@ -278,6 +279,7 @@ impl Generator {
                 1 => self.random.below(1000).to_string().into_bytes(),
                 _ => b"0".to_vec(),
             },
+            Arg::Payload => payload::any(&mut self.random),
             Arg::Name => self.random.pick(NAMES).as_bytes().to_vec(),
             Arg::One(_) | Arg::Any(_) | Arg::Times(..) | Arg::Command => {
                 unreachable!("`fill` takes these apart")

@@ -12,14 +12,17 @@ pub enum Peer {
     Redis,
     /// Valkey 9, for commands and options that 7.0 does not have.
     Valkey,
+    /// Redis 8, whose files and payloads Torc reads.
+    Redis8,
 }
 
 impl Peer {
-    /// The peer's executable: `tests/run` installs both; `TORC_REDIS` and `TORC_VALKEY` name others.
+    /// The peer's executable: `tests/run` installs both; `TORC_REDIS`, `TORC_VALKEY` and `TORC_REDIS8` name others.
     pub fn program(self) -> PathBuf {
         let (variable, installed, name) = match self {
             Peer::Redis => ("TORC_REDIS", None, "redis-server"),
             Peer::Valkey => ("TORC_VALKEY", Some(dependencies().join("valkey-server")), "valkey-server"),
+            Peer::Redis8 => ("TORC_REDIS8", Some(dependencies().join("redis-server-8")), "redis-server-8"),
         };
         if let Some(given) = std::env::var_os(variable) {
             return given.into();

@@ -39,6 +39,7 @@ fn peer_key(peer: Peer) -> &'static str {
     match peer {
         Peer::Redis => "redis",
         Peer::Valkey => "valkey",
+        Peer::Redis8 => "redis 8",
     }
 }
 

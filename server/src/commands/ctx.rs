@@ -1,7 +1,7 @@
 //! What a handler works on: its shard's data, the clock of this turn, and the reply it writes.
 
 use super::{Args, Outbox, WatchTable};
-use crate::keyspace::{Access, Encode, Entry, Key, Keyspace, Value, ValueRef};
+use crate::keyspace::{Access, Encode, Entry, Key, Keyspace, Usage, Value, ValueRef};
 use crate::limits;
 use crate::resp::{Refusal, Reply};
 
@@ -195,6 +195,13 @@ impl<'a> Ctx<'a> {
             self.data.watches.touch(self.db, key);
         }
         found
+    }
+
+    /// Marks an entry as used so, if that is what `maxmemory-policy` tracks.
+    pub fn set_usage(&mut self, key: &Key, usage: Usage) {
+        if let Some(bits) = self.data.access.restored(usage) {
+            self.data.keyspace.set_access(self.db, key, bits);
+        }
     }
 
     /// Removes a key that is not past its time; true if there was one.

@@ -3,11 +3,12 @@
 use std::num::NonZeroU64;
 
 use super::digest::{digest_shard, digest_value, merge_digest};
+use super::dump::COMPRESS;
 use super::help::help_row;
 use super::refusals::subcommand_arity;
 use super::{Args, Command, Core, Ctx, Flags, Group, KeyFlags, KeySpec, Lock, Merge, Run};
-use crate::keyspace::{Encoder, Encoding, Entry, ValueRef};
-use crate::rdb;
+use crate::keyspace::{Encoder, Encoding, ValueRef};
+use crate::rdb::{self, written_len};
 use crate::resp::{Refusal, parse_f64, parse_i64};
 
 /// What all rows share. The subcommands are documented nowhere but in HELP, as in the reference server.
@@ -148,27 +149,10 @@ fn object(ctx: &mut Ctx, args: &mut Args) -> Result<(), Refusal> {
     let line = format!(
         "Value at:{:#x} refcount:{references} encoding:{encoding} serializedlength:{} lru:{clock} lru_seconds_idle:{idle}",
         key.hash,
-        serialized_length(&entry),
+        written_len(entry.value(), COMPRESS),
     );
     ctx.reply.simple(&line);
     Ok(())
-}
-
-/// Bytes of the value in an uncompressed RDB file: a header of one, two or five bytes and the string, or, if
-/// it is the decimal text of a 32-bit number, a byte and that number in the least of 8, 16 or 32 bits.
-fn serialized_length(entry: &Entry) -> usize {
-    let mut buf = itoa::Buffer::new();
-    let value = entry.value();
-    let bytes = value.to_bytes(&mut buf);
-    let number = if bytes.len() <= 11 { parse_i64(bytes) } else { None };
-    match number {
-        Some(number) if i8::try_from(number).is_ok() => 2,
-        Some(number) if i16::try_from(number).is_ok() => 3,
-        Some(number) if i32::try_from(number).is_ok() => 5,
-        _ if bytes.len() < 1 << 6 => 1 + bytes.len(),
-        _ if bytes.len() < 1 << 14 => 2 + bytes.len(),
-        _ => 5 + bytes.len(),
-    }
 }
 
 /// Anything but a number other than 0 is off, as in the reference server.
@@ -219,7 +203,7 @@ mod tests {
             (b"70000", "encoding:int serializedlength:5 "),
             (b"123456789012", "encoding:int serializedlength:13 "),
             (b"hello", "encoding:embstr serializedlength:6 "),
-            (&[b'x'; 100], "encoding:raw serializedlength:102 "),
+            (&[b'x'; 100], "encoding:raw serializedlength:13 "),
         ] {
             shell.set(0, "key", value, None);
             let line = shell.run("DEBUG OBJECT key");

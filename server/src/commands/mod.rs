@@ -16,6 +16,7 @@ mod core;
 mod ctx;
 mod debug;
 mod digest;
+mod dump;
 mod execute;
 mod expire;
 mod generic;
@@ -79,6 +80,7 @@ pub const FAMILIES: &[&[Command]] = &[
     generic::COMMANDS,
     generic_walk::COMMANDS,
     copy::COMMANDS,
+    dump::COMMANDS,
     expire::COMMANDS,
     object::COMMANDS,
     connection::COMMANDS,

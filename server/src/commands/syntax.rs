@@ -204,6 +204,7 @@ fn plain(word: &str) -> Argument {
         "decrement",
         "destination-db",
         "end",
+        "frequency",
         "increment",
         "index",
         "index1",
@@ -219,6 +220,7 @@ fn plain(word: &str) -> Argument {
         "seconds",
         "start",
         "timeout",
+        "ttl",
         "version",
     ];
     let kind = match word {

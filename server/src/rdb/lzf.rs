@@ -19,88 +19,60 @@ const LONGEST_LITERALS: usize = 32;
 /// Most bytes that one byte of input can come to: a copy of 264 takes three.
 const MOST_GAIN: u64 = 88;
 
+/// The most bytes that a copy may take when so many are left, the last two apart. The library leaves those two alone,
+/// but three bytes it has compared already, and where there is room for 17 it compares 16 more before it looks again.
+fn longest_copy(left: usize) -> usize {
+    match left {
+        ..3 => 3,
+        17..19 => 19,
+        _ => left.min(LONGEST_COPY),
+    }
+}
+
 /// The last position of each hash of three bytes. The C library has a slot for each of 65536 hashes; here short inputs
 /// have fewer slots, and a hash that is not in its own is in one of the next, so that the answers are the same.
 struct Positions<'a> {
     data: &'a [u8],
     /// 0 is no position: the library never copies from there.
     slots: Vec<u32>,
+    /// A hash has its first slot at its upper bits, once they are mixed.
+    shift: u32,
 }
 
 impl<'a> Positions<'a> {
-    const HASHES: usize = 1 << 16;
+    const HASH_BITS: u32 = 16;
 
     fn new(data: &'a [u8]) -> Self {
-        // At most half of the slots are ever taken, unless every hash has its own.
-        let slots = (2 * data.len()).next_power_of_two().min(Self::HASHES);
-        Positions { data, slots: vec![0; slots] }
+        // So sparse that most hashes find their first slot free or their own, unless every hash has its own.
+        let bits = (8 * data.len()).next_power_of_two().ilog2().min(Self::HASH_BITS);
+        Positions { data, slots: vec![0; 1 << bits], shift: Self::HASH_BITS - bits }
     }
 
-    fn hash(&self, at: usize) -> usize {
-        let word = u32::from_be_bytes([0, self.data[at], self.data[at + 1], self.data[at + 2]]);
-        (word >> 8).wrapping_sub(word.wrapping_mul(5)) as usize % Self::HASHES
+    /// The three bytes at a position.
+    fn three(&self, at: usize) -> u32 {
+        let three = &self.data[at..at + 3];
+        u32::from_be_bytes([0, three[0], three[1], three[2]])
     }
 
-    /// Notes `at` as the last position of its hash; returns the one before, or 0.
-    fn replace(&mut self, at: usize) -> usize {
-        let hash = self.hash(at);
-        let mask = self.slots.len() - 1;
-        let mut slot = hash & mask;
+    fn hash(three: u32) -> u16 {
+        (three >> 8).wrapping_sub(three.wrapping_mul(5)) as u16
+    }
+
+    /// Notes `at` as the last position of its hash. Returns the one before, if the same bytes are there.
+    fn replace(&mut self, at: usize) -> Option<usize> {
+        let three = self.three(at);
+        let hash = Self::hash(three);
+        // Multiplied by an odd number, 65536 hashes stay as many.
+        let mut slot = usize::from(hash.wrapping_mul(0x9e37) >> self.shift);
         loop {
             let before = self.slots[slot] as usize;
-            if before == 0 || self.slots.len() == Self::HASHES || self.hash(before) == hash {
+            let other = if before == 0 { three } else { self.three(before) };
+            if self.shift == 0 || Self::hash(other) == hash {
                 self.slots[slot] = at as u32;
-                return before;
+                return (before > 0 && other == three).then_some(before);
             }
-            slot = (slot + 1) & mask;
+            slot = (slot + 1) & (self.slots.len() - 1);
         }
-    }
-}
-
-/// The output under construction. A run of literals has its control byte reserved when it begins.
-struct Output<'a> {
-    out: &'a mut Vec<u8>,
-    start: usize,
-    room: usize,
-    literals: usize,
-}
-
-impl Output<'_> {
-    fn len(&self) -> usize {
-        self.out.len() - self.start
-    }
-
-    fn literal(&mut self, byte: u8) {
-        self.out.push(byte);
-        self.literals += 1;
-        if self.literals == LONGEST_LITERALS {
-            self.end_literals();
-            self.out.push(0);
-        }
-    }
-
-    /// Fills in the control byte of the run, or takes it back if there were no literals.
-    fn end_literals(&mut self) {
-        match self.literals {
-            0 => drop(self.out.pop()),
-            count => {
-                let control = self.out.len() - count - 1;
-                self.out[control] = count as u8 - 1;
-            }
-        }
-        self.literals = 0;
-    }
-
-    fn copy(&mut self, back: usize, length: usize) {
-        let (distance, count) = (back - 1, length - 2);
-        let high = (distance >> 8) as u8;
-        if count < 7 {
-            self.out.push((count << 5) as u8 | high);
-        } else {
-            self.out.extend_from_slice(&[7 << 5 | high, (count - 7) as u8]);
-        }
-        // And the control byte of the literals that may follow.
-        self.out.extend_from_slice(&[distance as u8, 0]);
     }
 }
 
@@ -110,54 +82,73 @@ pub fn compress(data: &[u8], room: usize, out: &mut Vec<u8>) -> bool {
         return false;
     }
     let start = out.len();
-    let fits = compress_into(data, &mut Output { out, start, room, literals: 0 });
+    let fits = compress_into(data, room, out);
     if !fits {
         out.truncate(start);
     }
     fits
 }
 
-fn compress_into(data: &[u8], output: &mut Output) -> bool {
+/// Gives up where the library does, which looks ahead in steps of its own.
+fn compress_into(data: &[u8], room: usize, out: &mut Vec<u8>) -> bool {
     let mut positions = Positions::new(data);
+    let start = out.len();
     // No copy begins at the last two bytes: a hash is of three.
     let last = data.len() - 2;
-    output.out.push(0);
-    let mut at = 0;
+    // Literals from here to `at` are not written yet.
+    let (mut from, mut at) = (0, 0);
     while at < last {
-        let before = positions.replace(at);
-        if before == 0
-            || at + 4 >= data.len()
-            || at - before > REACH
-            || data[before..][..3] != data[at..][..3]
-        {
-            if output.len() >= output.room {
+        let before = positions.replace(at).filter(|before| at - before <= REACH);
+        let written = out.len() - start;
+        let Some(before) = before else {
+            if written + 1 + (at - from) >= room {
                 return false;
             }
-            output.literal(data[at]);
             at += 1;
+            if at - from == LONGEST_LITERALS {
+                put_literals(&data[from..at], out);
+                from = at;
+            }
             continue;
-        }
-        output.end_literals();
-        if output.len() + 4 >= output.room {
+        };
+        let literals = if from < at { 1 + at - from } else { 0 };
+        if written + literals + 4 >= room {
             return false;
         }
-        let most = (last - at).min(LONGEST_COPY);
-        let same = |length: &usize| data[before + length] == data[at + length];
-        let length = (3..most).find(|length| !same(length)).unwrap_or(most.max(3));
-        output.copy(at - before, length);
+        put_literals(&data[from..at], out);
+        let most = longest_copy(last - at);
+        let length = (3..most).find(|length| data[before + length] != data[at + length]).unwrap_or(most);
+        put_copy(at - before, length, out);
         at += length;
+        from = at;
         if at < last {
             // Of the positions copied over, the library notes the last two.
             positions.replace(at - 2);
             positions.replace(at - 1);
         }
     }
-    if output.len() + 3 > output.room {
+    if out.len() - start + 1 + (at - from) + 3 > room {
         return false;
     }
-    data[at..].iter().for_each(|byte| output.literal(*byte));
-    output.end_literals();
+    data[from..].chunks(LONGEST_LITERALS).for_each(|literals| put_literals(literals, out));
     true
+}
+
+fn put_literals(literals: &[u8], out: &mut Vec<u8>) {
+    if !literals.is_empty() {
+        out.push(literals.len() as u8 - 1);
+        out.extend_from_slice(literals);
+    }
+}
+
+fn put_copy(back: usize, length: usize, out: &mut Vec<u8>) {
+    let (distance, count) = (back - 1, length - 2);
+    let high = (distance >> 8) as u8;
+    if count < 7 {
+        out.extend_from_slice(&[(count << 5) as u8 | high, distance as u8]);
+    } else {
+        out.extend_from_slice(&[7 << 5 | high, (count - 7) as u8, distance as u8]);
+    }
 }
 
 /// Whether `from` compressed bytes can come to `to`. Asked before memory is taken for them.
@@ -196,11 +187,11 @@ pub fn decompress(data: &[u8], length: usize) -> Option<Vec<u8>> {
         if count > length - out.len() {
             return None;
         }
-        if count <= distance {
-            out.extend_from_within(from..from + count);
-        } else {
-            // What is copied is still being written.
-            (from..from + count).for_each(|index| out.push(out[index]));
+        // What is copied may reach into what it becomes: each round can take all that is there by then.
+        while count > 0 {
+            let there = count.min(out.len() - from);
+            out.extend_from_within(from..from + there);
+            count -= there;
         }
     }
     (out.len() == length).then_some(out)

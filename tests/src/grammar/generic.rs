@@ -1,16 +1,26 @@
 //! The forms of the [generic] commands.
 
 use super::Arg::{
-    Any, Cursor, Db, Int, Key, Millis, One, Pattern, Seconds, Times, UnixMillis, UnixSeconds, Value, Word,
+    Any, Cursor, Db, Int, Key, Millis, One, Pattern, Payload, Seconds, Times, UnixMillis, UnixSeconds, Value,
+    Word,
 };
 use super::{Arg, Row};
 
 const CONDITION: Arg = Any(&[&[Word("NX")], &[Word("XX")], &[Word("GT")], &[Word("LT")]]);
 const ONE_CONDITION: Arg = One(&[&[], &[Word("NX")], &[Word("XX")], &[Word("GT")], &[Word("LT")]]);
 
+const RESTORED: Arg = Any(&[
+    &[Word("REPLACE")],
+    &[Word("REPLACE")],
+    &[Word("ABSTTL")],
+    &[Word("IDLETIME"), One(&[&[Word("0")], &[Word("1000")], &[Word("-1")], &[Word("x")]])],
+    &[Word("FREQ"), One(&[&[Word("0")], &[Word("255")], &[Word("256")], &[Word("-1")]])],
+]);
+
 pub const ROWS: &[Row] = &[
     Row::new("COPY", &[&[Key, Key], &[Key, Key, Any(&[&[Word("DB"), Db], &[Word("REPLACE")]])]]),
     Row::new("DEL", &[&[Times(1, 5, &[Key])]]),
+    Row::new("DUMP", &[&[Key]]),
     Row::new("EXISTS", &[&[Times(1, 5, &[Key])]]),
     Row::new("EXPIRE", &[&[Key, Seconds], &[Key, Seconds, ONE_CONDITION], &[Key, Seconds, CONDITION]]),
     Row::new(
@@ -37,6 +47,15 @@ pub const ROWS: &[Row] = &[
     Row::new("RANDOMKEY", &[&[]]),
     Row::new("RENAME", &[&[Key, Key]]),
     Row::new("RENAMENX", &[&[Key, Key]]),
+    Row::new(
+        "RESTORE",
+        &[
+            &[Key, Word("0"), Payload],
+            &[Key, Word("0"), Payload, Word("REPLACE")],
+            &[Key, Millis, Payload, RESTORED],
+            &[Key, UnixMillis, Payload, Word("ABSTTL"), RESTORED],
+        ],
+    ),
     Row::new(
         "SCAN",
         &[

@@ -30,6 +30,8 @@ pub enum Arg {
     Cursor,
     /// A client's name, a user, a library version: text that has rules of its own.
     Name,
+    /// What RESTORE takes.
+    Payload,
     /// Exactly one of these.
     One(&'static [&'static [Arg]]),
     /// Any of these in any order; now and then one of them twice.
