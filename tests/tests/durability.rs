@@ -121,7 +121,7 @@ fn what_was_acknowledged_survives_a_kill_under_always() {
             client.line("FLUSHALL");
             let stop = AtomicBool::new(false);
             let port = node.port;
-            let wait = Duration::from_millis(50 + random.below(250));
+            let wait = Duration::from_millis(50 + random.below(250) as u64);
             least = std::thread::scope(|scope| {
                 let writers = scope.spawn(|| count_up(port, WRITERS, &stop));
                 // The moment of the kill is the test's random input, not a wait for anything.

@@ -137,35 +137,50 @@ fn memory(whole: &Whole, core: &Core, text: &mut String) {
     line(text, "active_defrag_running", 0);
 }
 
-/// There is no persistence yet: nothing is ever loaded, saved or rewritten.
 fn persistence(_whole: &Whole, core: &Core, text: &mut String) {
+    let log = &core.node.log;
+    let status = |failed: bool| if failed { "err" } else { "ok" };
+    let running = |runs: bool, since: i64| if runs { core.now / 1000 - since } else { -1 };
     lines(
         text,
         &[
-            ("loading", 0),
+            ("loading", i64::from(log.loading)),
             ("async_loading", 0),
-            ("rdb_changes_since_last_save", 0),
-            ("rdb_bgsave_in_progress", 0),
-            ("rdb_last_save_time", core.node.started / 1_000_000),
+            ("rdb_changes_since_last_save", log.changes_since_save as i64),
+            ("rdb_bgsave_in_progress", i64::from(log.saving)),
+            ("rdb_last_save_time", log.last_save),
         ],
     );
-    line(text, "rdb_last_bgsave_status", "ok");
+    line(text, "rdb_last_bgsave_status", status(log.last_save_failed));
     lines(
         text,
         &[
-            ("rdb_last_bgsave_time_sec", -1),
-            ("rdb_current_bgsave_time_sec", -1),
-            ("rdb_saves", 0),
-            ("aof_enabled", 0),
-            ("aof_rewrite_in_progress", 0),
-            ("aof_rewrite_scheduled", 0),
-            ("aof_last_rewrite_time_sec", -1),
-            ("aof_current_rewrite_time_sec", -1),
+            ("rdb_last_bgsave_time_sec", log.last_save_seconds),
+            ("rdb_current_bgsave_time_sec", running(log.saving, log.saving_since)),
+            ("rdb_saves", log.saves as i64),
+            ("aof_enabled", i64::from(core.settings.appendonly)),
+            ("aof_rewrite_in_progress", i64::from(log.rewriting)),
+            ("aof_rewrite_scheduled", i64::from(log.rewrite_scheduled)),
+            ("aof_last_rewrite_time_sec", log.last_rewrite_seconds),
+            ("aof_current_rewrite_time_sec", running(log.rewriting, log.rewriting_since)),
         ],
     );
-    line(text, "aof_last_bgrewrite_status", "ok");
-    line(text, "aof_rewrites", 0);
-    line(text, "aof_last_write_status", "ok");
+    line(text, "aof_last_bgrewrite_status", status(log.last_rewrite_failed));
+    line(text, "aof_rewrites", log.rewrites);
+    line(text, "aof_last_write_status", status(log.last_write_failed));
+    if core.settings.appendonly {
+        lines(
+            text,
+            &[
+                ("aof_current_size", log.aof_size as i64),
+                ("aof_base_size", log.aof_base_size as i64),
+                ("aof_pending_rewrite", 0),
+                ("aof_buffer_length", log.pending as i64),
+                ("log_offset", log.offset as i64),
+                ("log_durable_offset", log.durable_offset as i64),
+            ],
+        );
+    }
 }
 
 fn stats(whole: &Whole, _core: &Core, text: &mut String) {
