@@ -11,7 +11,7 @@ pub enum Rule {
     AnyInt,
     /// Integers at most so far apart; negative ones (no key, no expiry) exact.
     Near(i64),
-    /// As `Near`, but exact between the years 2090 and 2130: there the generator puts its absolute times.
+    /// As `Near`, but exact between the years 2096 and 2130: there the generator puts its absolute times.
     NearTime(i64),
     /// Both strings, or both the same: the text is the server's own.
     AnyText,
@@ -133,8 +133,9 @@ fn errors_agree(theirs: &Reply, ours: &Reply) -> bool {
     cut.len() < ours.len() && cut == *theirs
 }
 
-/// The years 2090 to 2130, in seconds. Relative expiries end before, or milliseconds short of overflowing.
-const ABSOLUTE: std::ops::Range<i64> = 3_786_912_000..5_049_216_000;
+/// The years 2096 to 2130, in seconds. Relative expiries end before, 2^31 seconds from now the last of them, or milliseconds
+/// short of overflowing.
+const ABSOLUTE: std::ops::Range<i64> = 3_976_214_400..5_049_216_000;
 
 impl Rule {
     pub fn agree(self, theirs: &Reply, ours: &Reply) -> bool {
