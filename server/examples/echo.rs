@@ -37,7 +37,7 @@ fn main() -> Result<(), Fault> {
     preflight::check(1, 10_000)?;
     let listeners = listen::tcp(&["127.0.0.1".to_owned()], options.port, 511, 300)?;
     let port = Mesh::<()>::new(1)?.pop().expect("one core has one port");
-    placement::spawn("echo", options.cpu, move || async move {
+    placement::spawn("echo", Some(options.cpu), move || async move {
         let net_options =
             NetOptions { spin_us: options.spin_us, gather_us: options.gather_us, ..NetOptions::default() };
         let mut net = Net::new(net_options, port.bell()).expect("preflight passed");

@@ -51,7 +51,8 @@ impl Node {
 
     fn stop(mut self) {
         self.client().send(b"SHUTDOWN\r\n").expect("the server listens");
-        let ended = clock::poll(Duration::from_secs(20), || self.child.try_wait().expect("the child is ours"));
+        let ended =
+            clock::poll(Duration::from_secs(20), || self.child.try_wait().expect("the child is ours"));
         assert!(ended.expect("the server ends").success());
     }
 }
@@ -114,7 +115,10 @@ fn what_was_acknowledged_survives_a_kill_under_always() {
             let node = Node::start(dir.path(), shards, &options);
             let mut client = node.client();
             for (writer, least) in least.iter().enumerate() {
-                let (a, b) = (number(&mut client, &format!("a:{writer}")), number(&mut client, &format!("b:{writer}")));
+                let (a, b) = (
+                    number(&mut client, &format!("a:{writer}")),
+                    number(&mut client, &format!("b:{writer}")),
+                );
                 assert_eq!(a, b, "kill {kill}, seed {seed}: a transaction is torn");
                 assert!(a >= *least, "kill {kill}, seed {seed}: {least} was acknowledged, {a} is there");
             }
@@ -197,7 +201,10 @@ fn a_torn_end_is_cut_off_and_damage_is_refused() {
         .output()
         .expect("the server starts");
     let log = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success() && log.contains("appendonly.aof.1.incr.aof' is damaged: offset"), "{log}");
+    assert!(
+        !output.status.success() && log.contains("appendonly.aof.1.incr.aof' is damaged: offset"),
+        "{log}"
+    );
 }
 
 #[test]
@@ -206,12 +213,19 @@ fn a_snapshot_is_loaded_without_a_log_and_begins_one() {
     let node = Node::start(dir.path(), 2, &["--appendonly", "no"]);
     let mut client = node.client();
     client.line("MSET a 1 b 2 c 3");
+    assert_eq!(client.line("BGSAVE"), Reply::Simple(b"Background saving started".to_vec()));
+    let saved = || dir.path().join("dump.rdb").exists().then_some(());
+    clock::poll(Duration::from_secs(10), saved).expect("the snapshot is written");
+    client.line("DEL c");
+    client.line("SET c 4");
     assert_eq!(client.line("SAVE"), Reply::Simple(b"OK".to_vec()));
+    assert!(matches!(client.line("LASTSAVE"), Reply::Int(at) if at > 1_700_000_000));
     client.line("SET lost 1");
     node.kill();
     for options in [&["--appendonly", "no"][..], &[][..], &[][..]] {
         let node = Node::start(dir.path(), 1, options);
         assert_eq!(node.client().line("DBSIZE"), Reply::Int(3), "{options:?}");
+        assert_eq!(text(&node.client().line("GET c")), "4");
         let founded = || {
             let info = text(&node.client().line("INFO persistence"));
             info.contains("aof_rewrite_in_progress:0").then_some(())

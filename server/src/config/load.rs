@@ -384,8 +384,15 @@ mod tests {
         assert_eq!((limits.normal.hard, limits.pubsub.soft, limits.replica.hard), (1 << 20, 2, 256 << 20));
         assert_eq!(settings.timeout, 2);
         assert_eq!(text("-", "save 900 1\nsave 300 10\nsave \"\"").unwrap().get("save").unwrap(), "");
-        assert_eq!(text("-", "save \"\"\nsave 900 1\nsave 300 10").unwrap().get("save").unwrap(), "900 1 300 10");
-        assert_eq!(text("-", "save 900 1").unwrap().get("save").unwrap(), "900 1", "a default does not add up");
+        assert_eq!(
+            text("-", "save \"\"\nsave 900 1\nsave 300 10").unwrap().get("save").unwrap(),
+            "900 1 300 10"
+        );
+        assert_eq!(
+            text("-", "save 900 1").unwrap().get("save").unwrap(),
+            "900 1",
+            "a default does not add up"
+        );
     }
 
     #[test]

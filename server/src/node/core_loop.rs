@@ -7,8 +7,8 @@ use slab::Slab;
 
 use super::door::{Arrival, Door};
 use super::log_side::LogSide;
-use super::mail::Mail;
 use super::logging::Log;
+use super::mail::Mail;
 use super::pager::Pager;
 use super::shared::Shared;
 use super::start::Watchdog;
@@ -236,7 +236,8 @@ impl CoreLoop {
     /// sleep, has to leave first.
     fn sleep_if_asked(&mut self) {
         let asked = std::mem::take(&mut self.machine.core.sleep_us);
-        let due = if self.machine.post.cores() == 1 { asked } else { std::mem::replace(&mut self.sleep_us, asked) };
+        let due =
+            if self.machine.post.cores() == 1 { asked } else { std::mem::replace(&mut self.sleep_us, asked) };
         if due > 0 {
             clock::block_us(due);
         }

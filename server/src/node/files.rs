@@ -86,7 +86,9 @@ impl Directory {
     /// Removes what an earlier process left half written.
     pub fn sweep(&self) {
         let Ok(entries) = fs::read_dir(&self.path) else { return };
-        for entry in entries.flatten().filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b"temp-")) {
+        for entry in
+            entries.flatten().filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b"temp-"))
+        {
             // What cannot be removed is in nobody's way.
             let _ = fs::remove_file(entry.path());
         }

@@ -188,7 +188,15 @@ impl<'a, S: Shards> Loader<'a, S> {
                 let value = batch.bytes.len();
                 batch.bytes.extend_from_slice(entry.value);
                 let (end, offset, expire) = (batch.bytes.len(), entry.offset, entry.expire);
-                batch.entries.push(Encoded { db: self.db, key, value, end, codec: entry.codec, expire, offset });
+                batch.entries.push(Encoded {
+                    db: self.db,
+                    key,
+                    value,
+                    end,
+                    codec: entry.codec,
+                    expire,
+                    offset,
+                });
                 self.keys += 1;
                 if batch.bytes.len() >= BATCH {
                     self.flush(home)?;

@@ -269,7 +269,9 @@ impl LogCore {
                 }
                 Mail::Applied(applied) => self.underway.applied = applied,
                 Mail::ApplyFailed(why) => {
-                    self.underway.failure.get_or_insert(format!("the append-only file cannot be applied: {why}"));
+                    self.underway
+                        .failure
+                        .get_or_insert(format!("the append-only file cannot be applied: {why}"));
                 }
                 Mail::Policy(policy) => {
                     self.settings.appendfsync = policy;
@@ -552,7 +554,12 @@ impl LogCore {
             return self.fail_snapshot(&error);
         }
         let now = clock::unix_us() / 1_000_000;
-        tracing::info!("{:?} ends: {} bytes in {} s", snapshot.purpose, snapshot.size(), now - snapshot.began);
+        tracing::info!(
+            "{:?} ends: {} bytes in {} s",
+            snapshot.purpose,
+            snapshot.size(),
+            now - snapshot.began
+        );
         match snapshot.purpose {
             Purpose::Save => {
                 self.saved_changes = snapshot.changes;

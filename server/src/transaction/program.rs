@@ -2,7 +2,8 @@
 
 use super::{Work, WorkResult};
 use crate::commands::{
-    Args, Ask, Carry, Client, Command, Control, Core, Merge, Next, Run, StepFn, Visit, Walk, WalkPlan, table,
+    Args, Ask, Carry, Client, Command, Control, Core, Merge, Next, Run, StepFn, Task, Visit, Walk, WalkPlan,
+    table,
 };
 use crate::keyspace::{KeyHasher, Ring};
 use crate::resp::{Argv, OwnedArgv, Refusal, Reply, elements};
@@ -252,11 +253,7 @@ impl Program {
                 return Some(Hop { works, last: only });
             }
             Run::Walk(kind) => {
-                let mut args = Args::new(argv, row.words(), env.hasher);
-                let plan = match kind {
-                    Walk::Scan => WalkPlan::scan(&mut args),
-                    Walk::Keys => WalkPlan::keys(&mut args),
-                };
+                let plan = plan_walk(kind, &mut Args::new(argv, row.words(), env.hasher));
                 match plan {
                     Ok(plan) => return self.walk(env, plan),
                     Err(refusal) => self.finish(env, Err(refusal), start),
@@ -280,12 +277,8 @@ impl Program {
                 self.finish(env, outcome, start);
             }
             Run::Node(task) => {
-                let mut args = Args::new(argv, row.words(), env.hasher);
                 let mut reply = Reply::new(&mut self.out, false);
-                let outcome = task(&mut args).map(|task| {
-                    env.core.asks.push(Ask { task, reply_to: None });
-                    reply.simple(task.reply_at_once());
-                });
+                let outcome = ask(env.core, task, &mut Args::new(argv, row.words(), env.hasher), &mut reply);
                 self.finish(env, outcome, start);
             }
             // UNWATCH inside EXEC: the watches are gone already.
@@ -369,6 +362,26 @@ fn one_home(env: &Env, row: &Command, argv: Argv) -> Option<usize> {
     let mut homes = row.key_refs(argv).map(|key| env.ring.home(env.hasher.key(argv.get(key.index)).slot));
     let Some(first) = homes.next() else { return Some(env.core.index) };
     homes.all(|home| home == first).then_some(first)
+}
+
+fn plan_walk(kind: Walk, args: &mut Args) -> Result<WalkPlan, Refusal> {
+    match kind {
+        Walk::Scan => WalkPlan::scan(args),
+        Walk::Keys => WalkPlan::keys(args),
+    }
+}
+
+/// A task for the log core from within EXEC: its reply cannot wait.
+fn ask(
+    core: &mut Core,
+    task: fn(&mut Args) -> Result<Task, Refusal>,
+    args: &mut Args,
+    reply: &mut Reply,
+) -> Result<(), Refusal> {
+    let task = task(args)?;
+    core.asks.push(Ask { task, reply_to: None });
+    reply.simple(task.reply_at_once());
+    Ok(())
 }
 
 fn replies(results: &[WorkResult]) -> impl Iterator<Item = &[u8]> {

@@ -100,6 +100,8 @@ pub const FAMILIES: &[Family] = &[
 
 /// Commands no generator can call without losing its connection or its server, and the test that exercises them.
 pub const ELSEWHERE: &[(&str, &str)] = &[
+    ("BGREWRITEAOF", "script save, and durability"),
+    ("BGSAVE", "script save, and durability"),
     ("CLIENT|KILL", "script client-kill"),
     ("CLIENT|LIST", "script client-list"),
     ("CLIENT|REPLY", "script client-reply"),
@@ -107,8 +109,11 @@ pub const ELSEWHERE: &[(&str, &str)] = &[
     ("COMMAND|DOCS", "command_table"),
     ("COMMAND|INFO", "command_table"),
     ("COMMAND|LIST", "command_table"),
+    ("DEBUG|CUT", "script save"),
     ("INFO", "info"),
+    ("LASTSAVE", "script save, and durability"),
     ("LATENCY|HISTOGRAM", "script latency-histogram"),
+    ("SAVE", "script save, and durability"),
     ("SHUTDOWN", "script shutdown, and hostile's end by SHUTDOWN and by signal"),
     ("SLOWLOG|GET", "script slowlog"),
 ];

@@ -585,6 +585,26 @@ pub const CASES: &[Case] = &[
         ..BASE
     },
     Case {
+        name: "save",
+        lines: &[
+            "0 BGSAVE BOGUS",
+            "0 BGSAVE SCHEDULE BOGUS",
+            "0 BGREWRITEAOF BOGUS",
+            "0 LASTSAVE BOGUS",
+            "0 SAVE BOGUS",
+            "0 SET a 1",
+            "0 SAVE",
+            "0 MULTI",
+            "0 SAVE",
+            "0 EXEC",
+            "0 DEBUG CUT",
+            "0 DEBUG CUT 1",
+            "0 DEBUG CUT 1 2",
+            "0 GET a",
+        ],
+        ..BASE
+    },
+    Case {
         name: "shutdown",
         lines: &[
             "0 SHUTDOWN BOGUS",
