@@ -66,7 +66,7 @@ def check(binary, port, address, where):
         notify.settimeout(LIMIT_S)
         environment = dict(os.environ, NOTIFY_SOCKET=where, WATCHDOG_USEC=str(WATCHDOG_S * 1_000_000))
         environment.pop("WATCHDOG_PID", None)
-        command = [binary, "--port", str(port)]
+        command = [binary, "--port", str(port), "--appendonly", "no", "--save", ""]
         server = subprocess.Popen(command, env=environment, preexec_fn=deny_write_execute)
         try:
             watch(server, notify, port)

@@ -235,6 +235,51 @@ fn a_snapshot_is_loaded_without_a_log_and_begins_one() {
     }
 }
 
+/// Increments applied twice, or not at all, would show: the snapshot and the log must meet at one instant.
+#[test]
+fn a_log_turned_on_amid_work_counts_everything_once() {
+    for shards in [1, 2, 5] {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let node = Node::start(dir.path(), shards, &["--appendonly", "no"]);
+        let stop = AtomicBool::new(false);
+        let counts: Vec<i64> = std::thread::scope(|scope| {
+            let (node, stop) = (&node, &stop);
+            let count = move |writer: usize| {
+                let mut client = node.client();
+                let mut last = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    let Reply::Int(now) = client.line(&format!("INCR counter:{writer}")) else {
+                        panic!("an integer")
+                    };
+                    last = now;
+                }
+                last
+            };
+            let writers: Vec<_> = (0..4).map(|writer| scope.spawn(move || count(writer))).collect();
+            let mut client = node.client();
+            for _ in 0..2 {
+                assert_eq!(client.line("CONFIG SET appendonly yes"), Reply::Simple(b"OK".to_vec()));
+                let manifest = dir.path().join("appendonlydir/appendonly.aof.manifest");
+                let founded = || {
+                    let info = text(&node.client().line("INFO persistence"));
+                    (manifest.exists() && info.contains("aof_rewrite_in_progress:0")).then_some(())
+                };
+                clock::poll(Duration::from_secs(20), founded).expect("the log is founded");
+                client.line("BGREWRITEAOF");
+            }
+            stop.store(true, Ordering::Relaxed);
+            writers.into_iter().map(|writer| writer.join().expect("a writer ends")).collect()
+        });
+        node.stop();
+        let node = Node::start(dir.path(), shards, &[]);
+        let mut client = node.client();
+        for (writer, count) in counts.iter().enumerate() {
+            assert_eq!(number(&mut client, &format!("counter:{writer}")), *count as u64, "{shards} shards");
+        }
+        node.stop();
+    }
+}
+
 #[test]
 fn a_directory_belongs_to_one_server() {
     let dir = tempfile::tempdir().expect("a temporary directory");

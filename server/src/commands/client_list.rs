@@ -169,7 +169,7 @@ impl<'a> Filter<'a> {
 pub fn kill(core: &mut Core, ctx: &mut Ctx, args: &mut Args) -> Result<(), Refusal> {
     let filter = Filter::parse(args)?;
     let mut killed = 0;
-    for (key, client) in &mut core.clients {
+    for (key, client) in core.clients.iter_mut().filter(|(_, client)| !client.is(ClientFlags::APPLIER)) {
         let gone = client.is(ClientFlags::KILLED) || core.doomed.contains(&key);
         if gone || !filter.matches(client, core.caller, core.now) {
             continue;
@@ -198,9 +198,7 @@ pub fn merge_kill(parts: &[&[u8]], _core: &Core, args: &mut Args, reply: &mut Re
 pub fn list(core: &mut Core, ctx: &mut Ctx, args: &mut Args) -> Result<(), Refusal> {
     let (kind, ids) = parse_list(args)?;
     let wanted: Vec<&Client> = core
-        .clients
-        .iter()
-        .map(|(_, client)| client.as_ref())
+        .connections()
         .filter(|client| kind.is_none_or(|kind| kind == type_of(client)))
         .filter(|client| ids.as_ref().is_none_or(|ids| ids.contains(&client.id)))
         .collect();

@@ -6,7 +6,7 @@ use super::{Ask, Client, ClientFlags, CommandStats, CoreStats, Slowlog, table};
 use crate::config::Settings;
 
 /// What the log core last told of the files.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct LogFacts {
     pub loading: bool,
     /// Whether a snapshot is being written, and since when (Unix seconds).
@@ -126,6 +126,11 @@ impl Core {
             sleep_us: 0,
             settings_changed: false,
         }
+    }
+
+    /// The connections of this core, without the log's own session.
+    pub fn connections(&self) -> impl Iterator<Item = &Client> {
+        self.clients.iter().map(|(_, client)| &**client).filter(|client| !client.is(ClientFlags::APPLIER))
     }
 
     /// Whether the client may run commands that need authentication.

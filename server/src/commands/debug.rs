@@ -108,6 +108,10 @@ fn cut(core: &mut Core, ctx: &mut Ctx, args: &mut Args) -> Result<(), Refusal> {
         return Err(subcommand_arity(args.argv()));
     }
     let number = NonZeroU64::new(args.int()? as u64).ok_or(Refusal::Syntax)?;
+    if core.settings.appendonly {
+        // A log that is turned on begins here on all shards: no transaction is half done.
+        ctx.data.outbox.open();
+    }
     ctx.data.outbox.cut(number);
     let compressed = |out: &mut Vec<u8>, key: &[u8], value: ValueRef<'_>, expire: Option<i64>| {
         rdb::write_entry(out, key, value, expire, true);

@@ -82,7 +82,7 @@ impl Numbers {
 
     fn of(core: &Core, ctx: &Ctx) -> Numbers {
         let (stats, data) = (&core.stats, &*ctx.data);
-        let clients = || core.clients.iter().map(|(_, client)| client);
+        let clients = || core.connections();
         Numbers {
             connections_received: stats.connections_received as i64,
             rejected_connections: stats.rejected_connections as i64,

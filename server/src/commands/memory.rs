@@ -2,7 +2,7 @@
 
 use super::help::help_row;
 use super::parts::integer;
-use super::{Args, Command, Core, Ctx, Flags, Group, KeyFlags, KeySpec, Lock, Merge, Run};
+use super::{Args, Client, Command, Core, Ctx, Flags, Group, KeyFlags, KeySpec, Lock, Merge, Run};
 use crate::resp::{Refusal, Reply, elements};
 
 /// What all rows share.
@@ -112,7 +112,7 @@ struct Measures {
 
 fn measure(core: &mut Core, ctx: &mut Ctx, _args: &mut Args) -> Result<(), Refusal> {
     let keyspace = &ctx.data.keyspace;
-    let clients: usize = core.clients.iter().map(|(_, client)| client.memory()).sum();
+    let clients: usize = core.connections().map(Client::memory).sum();
     let keys: usize = (0..keyspace.databases()).map(|db| keyspace.len(db)).sum();
     ctx.reply.array(3);
     for number in [keyspace.used_memory(), clients, keys] {

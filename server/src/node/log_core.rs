@@ -47,9 +47,11 @@ struct LogCore {
     shared: Arc<Shared>,
     settings: Settings,
     shards: usize,
-    /// Both or neither: `appendonly`.
+    /// With `appendonly`. There is no journal before the cut with which a log turned on amid work begins; until then
+    /// `founding` is what the directory holds.
     directory: Option<Directory>,
     journal: Option<Journal>,
+    founding: Option<Manifest>,
     merger: Merger,
     /// New bytes of the stream, kept for its buffer.
     stream: Vec<u8>,
@@ -63,6 +65,7 @@ struct LogCore {
     cuts: u64,
     underway: Underway,
     facts: LogFacts,
+    told_facts: Option<LogFacts>,
     /// What was last told of why writes are refused.
     fault: Option<Box<str>>,
     /// When the figures were last sent, and when a failed snapshot may be tried again; ms.
@@ -106,6 +109,7 @@ impl LogCore {
             shards,
             directory: None,
             journal: None,
+            founding: None,
             merger: Merger::new(shards, 0),
             stream: Vec::new(),
             consumed: vec![VecDeque::new(); shards],
@@ -122,6 +126,7 @@ impl LogCore {
                 last_rewrite_seconds: -1,
                 ..LogFacts::default()
             },
+            told_facts: None,
             fault: None,
             published: 0,
             retry_at: 0,
@@ -134,15 +139,18 @@ impl LogCore {
             return Ok(None);
         }
         loaded?;
-        let serve = match (&core.journal, core.settings.save.is_empty()) {
+        core.serve(match (&core.journal, core.settings.save.is_empty()) {
             (Some(_), _) => Serve::Logged,
             (None, false) => Serve::Counted,
             (None, true) => Serve::Unlogged,
-        };
-        (0..shards).for_each(|shard| core.port.send(shard, Mail::Serve(serve)));
+        });
         core.facts.loading = false;
         core.publish();
         Ok(Some(core))
+    }
+
+    fn serve(&mut self, serve: Serve) {
+        (0..self.shards).for_each(|shard| self.port.send(shard, Mail::Serve(serve)));
     }
 
     // ---- loading ----
@@ -179,24 +187,27 @@ impl LogCore {
         let policy = self.settings.appendfsync;
         let directory = Directory::open(&dir.join(&self.settings.appenddirname))?;
         directory.sweep();
-        let manifest = find_manifest(&directory, dir, &prefix)?;
-        let journal = match manifest {
+        match find_manifest(&directory, dir, &prefix)? {
             Some(manifest) => {
                 let (length, at) = self.load_manifest(&directory, &manifest)?;
-                Journal::resume(manifest, length, at, policy)
+                self.merger = Merger::new(self.shards, at);
+                self.journal = Some(Journal::resume(manifest, length, at, policy));
             }
             None if dump.exists() => {
                 tracing::info!("no append-only file yet: beginning it with '{}'", dump.display());
                 self.load_files(|loader| loader.snapshot(dump))?;
-                self.queue.push_back((Purpose::Rewrite, None));
-                Journal::begin(Manifest::new(&prefix), 0, policy)
+                self.found(Manifest::new(&prefix));
             }
-            None => Journal::fresh(&prefix, snapshot::empty(), 0, policy),
-        };
-        self.merger = Merger::new(self.shards, journal.durable());
+            None => self.journal = Some(Journal::fresh(&prefix, snapshot::empty(), 0, policy)),
+        }
         self.directory = Some(directory);
-        self.journal = Some(journal);
         Ok(())
+    }
+
+    /// The log begins with the next cut: with it all shards open their outboxes.
+    fn found(&mut self, manifest: Manifest) {
+        self.founding = Some(manifest);
+        self.queue.push_back((Purpose::Rewrite, None));
     }
 
     /// Loads all files of the log; returns the good length of the last increment and the stream's offset there.
@@ -273,15 +284,42 @@ impl LogCore {
                         .failure
                         .get_or_insert(format!("the append-only file cannot be applied: {why}"));
                 }
-                Mail::Policy(policy) => {
-                    self.settings.appendfsync = policy;
-                    if let Some(journal) = &mut self.journal {
-                        journal.set_policy(policy);
-                    }
-                }
+                Mail::Settings(settings) => self.apply_settings(*settings),
                 _ => unreachable!("shards send the log core nothing else"),
             }
         }
+    }
+
+    /// Applies what a CONFIG SET changed.
+    fn apply_settings(&mut self, settings: Settings) {
+        let before = std::mem::replace(&mut self.settings, settings);
+        if let Some(journal) = &mut self.journal {
+            journal.set_policy(self.settings.appendfsync);
+        }
+        if self.settings.appendonly == before.appendonly {
+            return;
+        }
+        if self.settings.appendonly {
+            if let Err(fault) = self.turn_on() {
+                tracing::warn!("the append-only file cannot be turned on: {fault}");
+            }
+        } else {
+            // Effects still come, and nobody keeps them.
+            tracing::info!("the append-only file is turned off");
+            if self.snapshot.as_ref().is_some_and(|snapshot| snapshot.purpose == Purpose::Rewrite) {
+                self.fail_snapshot(&std::io::Error::other("the append-only file is turned off"));
+            }
+            (self.journal, self.founding, self.directory) = (None, None, None);
+        }
+    }
+
+    fn turn_on(&mut self) -> Result<(), Fault> {
+        let (dir, prefix) = (PathBuf::from(&self.settings.dir), self.settings.appendfilename.clone());
+        let directory = Directory::open(&dir.join(&self.settings.appenddirname))?;
+        let manifest = find_manifest(&directory, &dir, &prefix)?;
+        self.found(manifest.unwrap_or_else(|| Manifest::new(&prefix)));
+        self.directory = Some(directory);
+        Ok(())
     }
 
     /// Orders what has come and appends it to the log.
@@ -293,13 +331,19 @@ impl LogCore {
             Merged::Cut { number, at } => cut = Some((number, at)),
             Merged::Consumed { shard, seq, at } => consumed[shard].push_back((seq, at)),
         });
-        let Some(journal) = journal else { return };
+        let cut = cut.filter(|(number, _)| {
+            snapshot.as_ref().is_some_and(|one| one.number == *number && one.purpose == Purpose::Rewrite)
+        });
+        if let (Some((_, at)), Some(manifest)) = (cut, self.founding.take_if(|_| cut.is_some())) {
+            // What came before is in the snapshot.
+            let behind = stream.len() - (merger.at() - at) as usize;
+            stream.drain(..behind);
+            *journal = Some(Journal::begin(manifest, at, self.settings.appendfsync));
+            self.serve(Serve::Logged);
+        }
+        let LogCore { journal: Some(journal), stream, .. } = self else { return };
         journal.append(stream, now_ms());
-        if let (Some((number, at)), Some(snapshot)) = (cut, snapshot)
-            && snapshot.number == number
-            && snapshot.purpose == Purpose::Rewrite
-            && !journal.is_rewriting()
-        {
+        if let Some((_, at)) = cut.filter(|_| !journal.is_rewriting()) {
             journal.rotate(at);
         }
     }
@@ -385,9 +429,11 @@ impl LogCore {
 
     /// Tells each shard how far its effects have come, if that is news.
     fn tell_shards(&mut self) {
-        let Some(journal) = &self.journal else { return };
-        let written = journal.written();
-        let durable = if journal.is_founded() { journal.durable() } else { written };
+        let (written, durable) = match &self.journal {
+            Some(journal) if journal.is_founded() => (journal.written(), journal.durable()),
+            Some(journal) => (journal.written(), journal.written()),
+            None => (self.merger.at(), self.merger.at()),
+        };
         for (shard, consumed) in self.consumed.iter_mut().enumerate() {
             let told = self.told[shard];
             let reached = |offset: u64| consumed.iter().take_while(|(_, at)| *at <= offset).last();
@@ -495,8 +541,8 @@ impl LogCore {
     }
 
     fn begin_snapshot(&mut self, purpose: Purpose, asker: Option<Asker>) {
-        if purpose == Purpose::Rewrite && self.journal.is_none() {
-            // Without an append-only file its rewriting has nothing to do.
+        if purpose == Purpose::Rewrite && self.directory.is_none() {
+            tracing::info!("there is no append-only file to rewrite");
             return self.ended(purpose, true);
         }
         self.cuts += 1;
@@ -621,9 +667,13 @@ impl LogCore {
             facts.durable_offset = journal.durable();
             facts.pending = facts.offset - journal.written().min(facts.offset);
         }
+        if self.told_facts.as_ref() == Some(&self.facts) {
+            return;
+        }
         for shard in 0..self.shards {
             self.port.send(shard, Mail::Facts(Box::new(self.facts.clone())));
         }
+        self.told_facts = Some(self.facts.clone());
     }
 
     // ---- the end ----

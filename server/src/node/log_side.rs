@@ -16,7 +16,6 @@ pub struct LogSide {
     /// The log core's port.
     log: usize,
     serve: Option<Serve>,
-    policy: Option<AppendFsync>,
     /// Effects sent and not yet taken: their numbers and bytes.
     in_flight: VecDeque<(u64, usize)>,
     bytes_in_flight: usize,
@@ -32,7 +31,6 @@ impl LogSide {
         LogSide {
             log,
             serve: None,
-            policy: None,
             in_flight: VecDeque::new(),
             bytes_in_flight: 0,
             cutting: false,
@@ -75,12 +73,13 @@ impl LogSide {
             Serve::Logged => machine.shard.data.outbox.open(),
         }
         machine.core.loading = false;
-        self.policy = Some(machine.core.settings.appendfsync);
-        machine.core.holds_writes = self.holds_writes();
+        machine.core.holds_writes = self.holds_writes(machine);
     }
 
-    fn holds_writes(&self) -> bool {
-        self.serve == Some(Serve::Logged) && self.policy == Some(AppendFsync::Always)
+    fn holds_writes(&self, machine: &Machine) -> bool {
+        let settings = &machine.core.settings;
+        let always = settings.appendonly && settings.appendfsync == AppendFsync::Always;
+        self.serve == Some(Serve::Logged) && always
     }
 
     fn logged(&mut self, logged: Logged, machine: &mut Machine) {
@@ -145,13 +144,12 @@ impl LogSide {
 
     /// Applies what a CONFIG SET changed.
     pub fn apply_settings(&mut self, machine: &mut Machine, port: &mut Port<Mail>) {
-        let wanted = machine.core.settings.appendfsync;
-        if self.policy.is_some() && self.policy != Some(wanted) {
-            self.policy = Some(wanted);
-            machine.core.holds_writes = self.holds_writes();
-            if machine.core.index == 0 {
-                port.send(self.log, Mail::Policy(wanted));
-            }
+        if self.serve.is_none() {
+            return;
+        }
+        machine.core.holds_writes = self.holds_writes(machine);
+        if machine.core.index == 0 {
+            port.send(self.log, Mail::Settings(Box::new(machine.core.settings.clone())));
         }
     }
 }

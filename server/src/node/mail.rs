@@ -2,7 +2,7 @@
 
 use super::door::Arrival;
 use crate::commands::{Ask, Effects, LogFacts};
-use crate::config::AppendFsync;
+use crate::config::Settings;
 use crate::keyspace::Chunk;
 use crate::rdb::Codec;
 use crate::transaction::Message;
@@ -24,8 +24,8 @@ pub enum Mail {
     Applied(Applied),
     /// Why a command of the log could not be applied.
     ApplyFailed(Box<str>),
-    /// `appendfsync` has changed.
-    Policy(AppendFsync),
+    /// Settings have changed.
+    Settings(Box<Settings>),
 
     // ---- from the log core to a shard ----
     /// How far the shard's effects have come.

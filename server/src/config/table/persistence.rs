@@ -45,8 +45,7 @@ pub const PERSISTENCE: &[Setting] = &[
         Home::Flag(|s| &mut s.appendonly),
         "yes",
         "write every change to the append-only file",
-    )
-    .fixed(),
+    ),
     Setting::server(
         "appendfilename",
         Form::Text,
