@@ -145,7 +145,8 @@ impl Journal {
             end: at,
             written: at,
             flushed: at,
-            durable: at,
+            // What was loaded may be in the kernel's memory only, and so may the names of its files.
+            durable: 0,
             waiting: Vec::new(),
             spare: Vec::new(),
             writing: false,
@@ -188,7 +189,6 @@ impl Journal {
         match manifest.last_increment().cloned() {
             Some(part) => {
                 journal.start = at.wrapping_sub(length);
-                // A process that was killed may have left files, and names of files, unflushed.
                 let steps = vec![Step::Open { name: part.name.clone(), length }, Step::FlushDirectory];
                 journal.start_task(Goal::Open { part, at, founded: true }, steps, manifest);
             }
@@ -229,7 +229,7 @@ impl Journal {
     /// A rewrite begins: what lies behind offset `at`, that of a cut among the bytes appended since `next` was
     /// last called, goes into a new increment. False, and nothing is done, while a rewrite is under way.
     pub fn rotate(&mut self, at: u64) -> bool {
-        if self.rewriting || self.cut.is_some() {
+        if self.is_rewriting() {
             return false;
         }
         assert!(self.given() <= at && at <= self.end, "the cut at {at} has been written past");
@@ -250,9 +250,9 @@ impl Journal {
         self.rewriting = false;
     }
 
-    /// From `rotate` or `begin` until the base is in place or abandoned.
+    /// From `rotate` or `begin` until the base is in place, or abandoned and the rotation over.
     pub fn is_rewriting(&self) -> bool {
-        self.rewriting
+        self.rewriting || self.cut.is_some()
     }
 
     /// Offset up to which the stream is in the file: what a shard had in flight up to there is taken.
@@ -260,7 +260,7 @@ impl Journal {
         self.written
     }
 
-    /// Offset up to which the stream survives a loss of power.
+    /// Offset up to which the stream survives a loss of power; 0 until the log is founded.
     pub fn durable(&self) -> u64 {
         self.durable
     }
@@ -298,7 +298,7 @@ impl Journal {
     /// Only a rewrite makes the log whole, and none is under way: a flush has failed, or the first base was abandoned.
     pub fn needs_rewrite(&self) -> bool {
         let unfounded = !self.founded && self.current.is_some();
-        (unfounded || self.unsound.is_some()) && !self.rewriting && self.cut.is_none()
+        (unfounded || self.unsound.is_some()) && !self.is_rewriting()
     }
 
     /// Everything appended is durable, and nothing is under way.
@@ -409,7 +409,9 @@ impl Journal {
         }
         self.current = Some(part);
         (self.written, self.flushed) = (at, at);
-        (self.condemned, self.torn, self.failed, self.cut) = (false, false, None, None);
+        (self.condemned, self.torn, self.failed) = (false, false, None);
+        let start = self.start;
+        self.cut.take_if(|cut| *cut == start);
         self.founded = founded;
         if founded {
             self.durable = at;

@@ -28,6 +28,8 @@ mod journal;
 mod manifest;
 mod merge;
 mod recover;
+#[cfg(test)]
+mod simulation;
 
 pub use backlog::Backlog;
 pub use journal::{Action, Doing, Journal, Trouble};

@@ -10,6 +10,7 @@ use super::{Counters, Machine, Peer};
 use crate::commands::{Core, Data, NodeFacts};
 use crate::config::Settings;
 use crate::keyspace::{KeyHasher, Keyspace, Ring};
+use crate::log::{Merged, Merger};
 use crate::resp::element_len;
 use crate::shard::Shard;
 use crate::transaction::Message;
@@ -65,6 +66,9 @@ struct World {
     /// Mail under way, by sender and receiver.
     channels: Vec<Vec<VecDeque<Message>>>,
     callers: Vec<Caller>,
+    merger: Merger,
+    /// What has been merged, and is durable at once.
+    log: Vec<u8>,
 }
 
 impl World {
@@ -85,6 +89,8 @@ impl World {
             machines: (0..cores).map(machine).collect(),
             channels: (0..cores).map(|_| (0..cores).map(|_| VecDeque::new()).collect()).collect(),
             callers: Vec::new(),
+            merger: Merger::new(cores, 0),
+            log: Vec::new(),
         };
         (0..callers).for_each(|caller| world.connect(caller % cores));
         world
@@ -165,6 +171,25 @@ impl World {
 
     fn drain(&mut self) {
         while self.deliver() {}
+    }
+
+    /// Merges what some of the shards have emitted, and tells them what is durable; false if nothing came of it.
+    fn merge(&mut self, all: bool) -> bool {
+        for (core, machine) in self.machines.iter_mut().enumerate() {
+            if (all || self.random.below(2) == 0)
+                && let Some(effects) = machine.shard.data.outbox.drain(Vec::new())
+            {
+                self.merger.push(core, effects);
+            }
+        }
+        let mut events = Vec::new();
+        self.merger.merge(&mut self.log, &mut |event| events.push(event));
+        for event in &events {
+            let Merged::Consumed { shard, seq, .. } = *event else { continue };
+            self.machines[shard].durable(seq);
+            self.settle(shard);
+        }
+        !events.is_empty()
     }
 
     /// Everything has come to rest: nobody waits, nothing is locked.
@@ -400,5 +425,64 @@ fn renames_move_values_and_lose_none() {
             counts.filter(|reply| reply.as_slice() > b":1\r\n".as_slice()).all(|reply| reply == b":3\r\n")
         );
         assert_eq!(world.ask(0, "DBSIZE"), ":3\r\n");
+    });
+}
+
+/// Commands of all kinds; `z` is a time at which some of the keys expire.
+fn some_lines(world: &mut World, round: usize) -> Vec<String> {
+    let key = |world: &mut World| KEYS[world.random.below(5)];
+    let (one, other) = (key(world), key(world));
+    let z = 1_000_000 + world.random.below(200);
+    let exec = |lines: &[String]| {
+        let lines = lines.iter().cloned();
+        std::iter::once("MULTI".to_owned()).chain(lines).chain(["EXEC".to_owned()]).collect()
+    };
+    match world.random.below(8) {
+        0 => vec![mset(round)],
+        1 => exec(&[mset(round), format!("GET {one}"), format!("DEL {other} {one}")]),
+        2 => exec(&[format!("SET {one} {round}"), "FLUSHALL".to_owned(), format!("SET {other} {round}")]),
+        3 => vec![format!("SET {one} {round}"), format!("RENAME {one} {other}")],
+        4 => vec![format!("SET {one} {round} PXAT {z}"), format!("GET {other}")],
+        5 => exec(&KEYS.map(|key| format!("GET {key}"))),
+        6 => exec(&[format!("SET {one} {round} PXAT {z}"), format!("RENAME {one} {other}"), mset(round)]),
+        _ => vec![format!("APPEND {one} {round}"), format!("MGET {}", KEYS.join(" "))],
+    }
+}
+
+/// What a hop wrote is durable with its transaction only: a hop's answer that waited for that waited for ever.
+#[test]
+fn the_log_says_what_the_shards_hold_and_nobody_waits_for_ever() {
+    on_many_seeds(|world| {
+        world.machines.iter_mut().for_each(|machine| machine.core.holds_writes = true);
+        for round in 0..100 {
+            let caller = world.random.below(world.callers.len());
+            if world.callers[caller].waiting < 3 {
+                let lines = some_lines(world, round);
+                world.send(caller, &lines);
+            }
+            world.deliver_some(4);
+            if world.random.below(3) == 0 {
+                world.merge(false);
+            }
+            let later = world.random.below(5) as i64;
+            world.machines.iter_mut().for_each(|machine| machine.core.now += later);
+        }
+        world.drain();
+        while world.merge(true) {
+            world.drain();
+        }
+        world.check_rest();
+        let mut reader = World::new(0, 1, 1);
+        reader.machines[0].shard.data.keeps_expired = true;
+        reader.machines[0].open_applier();
+        reader.machines[0].apply(&world.log);
+        reader.settle(0);
+        reader.drain();
+        assert_eq!(reader.machines[0].unapplied(), (0, 0));
+        world.machines.iter_mut().for_each(|machine| machine.shard.data.keeps_expired = true);
+        for key in KEYS {
+            let (held, logged) = (world.ask(0, &format!("GET {key}")), reader.ask(0, &format!("GET {key}")));
+            assert_eq!(logged, held, "{key}: {}", String::from_utf8_lossy(&world.log));
+        }
     });
 }
