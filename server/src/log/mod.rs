@@ -16,7 +16,7 @@
 //! 6. Sleeps no longer than until [`Journal::wake`].
 //!
 //! At start-up [`Manifest::parse`] says which files to load; each goes through [`Scanner`] (bases that are RDB
-//! files through the `rdb` room), and [`Journal::resume`] goes on behind the last whole unit. Without files it is
+//! files through the `rdb` room; the last file alone may be torn), and [`Journal::resume`] goes on behind the last whole unit. Without files it is
 //! [`Journal::fresh`], and [`Journal::begin`] when the log is turned on later. The directory is the caller's to create
 //! (and to flush its parent); what is [`temporary`] in it at start-up can go.
 //!
