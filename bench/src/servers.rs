@@ -272,9 +272,10 @@ fn free_port(first: u16, turn: u16) -> Result<u16, String> {
     ports.find(vacant).ok_or_else(|| format!("ports {first} to {} are all taken: --port", first + PORTS - 1))
 }
 
-/// One PING answered with anything: the echo server answers in its own way.
+/// One PING answered with anything but that data is still being loaded: the echo server answers in its own way.
 fn ping(address: SocketAddr) -> std::io::Result<()> {
-    ask(address, b"*1\r\n$4\r\nPING\r\n").map(drop)
+    let reply = ask(address, b"*1\r\n$4\r\nPING\r\n")?;
+    if reply.starts_with("-LOADING") { Err(std::io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
 }
 
 /// Sends a request; returns the reply, which is short enough to come in one piece.

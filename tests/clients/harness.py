@@ -38,10 +38,12 @@ class Server:
             try:
                 with socket.create_connection(("127.0.0.1", self.port), timeout=2) as link:
                     link.sendall(b"PING\r\n")
-                    if link.recv(64):
+                    answer = link.recv(64)
+                    if answer and not answer.startswith(b"-LOADING"):
                         return
             except OSError:
-                time.sleep(0.02)
+                pass
+            time.sleep(0.02)
         sys.exit("the server does not answer:\n" + self.text())
 
     def text(self):

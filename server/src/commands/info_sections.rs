@@ -144,7 +144,7 @@ fn persistence(_whole: &Whole, core: &Core, text: &mut String) {
     lines(
         text,
         &[
-            ("loading", i64::from(log.loading)),
+            ("loading", i64::from(core.loading)),
             ("async_loading", 0),
             ("rdb_changes_since_last_save", log.changes_since_save as i64),
             ("rdb_bgsave_in_progress", i64::from(log.saving)),

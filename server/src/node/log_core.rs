@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use super::files::{Directory, flush_directory};
 use super::loading::{Loader, Shards, Underway};
-use super::mail::{Logged, Mail, Serve};
+use super::mail::{Mail, Serve};
+use super::progress::Progress;
 use super::shared::Shared;
 use super::snapshot::{self, Asker, Purpose, Snapshot};
 use crate::commands::{Ask, LogFacts, Task};
@@ -55,9 +56,8 @@ struct LogCore {
     merger: Merger,
     /// New bytes of the stream, kept for its buffer.
     stream: Vec<u8>,
-    /// For each shard: numbers of consumed effects and where they end in the stream, and what it was last told.
-    consumed: Vec<VecDeque<(u64, u64)>>,
-    told: Vec<Logged>,
+    /// For each shard: how far its effects have come.
+    progress: Vec<Progress>,
     operations: HashMap<FileOp, Operation>,
     snapshot: Option<Snapshot>,
     /// Snapshots that wait for the one under way.
@@ -112,8 +112,7 @@ impl LogCore {
             founding: None,
             merger: Merger::new(shards, 0),
             stream: Vec::new(),
-            consumed: vec![VecDeque::new(); shards],
-            told: vec![Logged::default(); shards],
+            progress: vec![Progress::default(); shards],
             operations: HashMap::new(),
             snapshot: None,
             queue: VecDeque::new(),
@@ -324,12 +323,12 @@ impl LogCore {
 
     /// Orders what has come and appends it to the log.
     fn merge(&mut self) {
-        let LogCore { merger, stream, consumed, journal, snapshot, .. } = self;
+        let LogCore { merger, stream, progress, journal, snapshot, .. } = self;
         stream.clear();
         let mut cut = None;
         merger.merge(stream, &mut |merged| match merged {
             Merged::Cut { number, at } => cut = Some((number, at)),
-            Merged::Consumed { shard, seq, at } => consumed[shard].push_back((seq, at)),
+            Merged::Consumed { shard, seq, at } => progress[shard].consumed.push_back((seq, at)),
         });
         let cut = cut.filter(|(number, _)| {
             snapshot.as_ref().is_some_and(|one| one.number == *number && one.purpose == Purpose::Rewrite)
@@ -434,17 +433,8 @@ impl LogCore {
             Some(journal) => (journal.written(), journal.written()),
             None => (self.merger.at(), self.merger.at()),
         };
-        for (shard, consumed) in self.consumed.iter_mut().enumerate() {
-            let told = self.told[shard];
-            let reached = |offset: u64| consumed.iter().take_while(|(_, at)| *at <= offset).last();
-            let taken = reached(written).map_or(told.taken, |(seq, _)| *seq);
-            let durable = reached(durable).map_or(told.durable, |(seq, _)| *seq).min(taken.max(told.taken));
-            while consumed.front().is_some_and(|(seq, _)| *seq <= durable) {
-                consumed.pop_front();
-            }
-            let news = Logged { taken, durable };
-            if news != told {
-                self.told[shard] = news;
+        for (shard, progress) in self.progress.iter_mut().enumerate() {
+            if let Some(news) = progress.reach(written, durable) {
                 self.port.send(shard, Mail::Logged(news));
             }
         }
@@ -681,8 +671,8 @@ impl LogCore {
     /// The server is asked to stop: a last snapshot, if the save points say so, before the shards go.
     fn prepare_stop(&mut self) {
         self.stopping = true;
-        let wanted = self.shared.save_at_stop().unwrap_or(!self.settings.save.is_empty());
-        if wanted && self.facts.changes_since_save + self.shared.changes() - self.saved_changes > 0 {
+        let due = !self.settings.save.is_empty() && self.shared.changes() > self.saved_changes;
+        if self.shared.save_at_stop().unwrap_or(due) {
             self.queue.push_back((Purpose::Save, None));
         }
     }

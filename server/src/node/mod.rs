@@ -9,6 +9,7 @@ mod log_side;
 mod logging;
 mod mail;
 mod pager;
+mod progress;
 mod shared;
 mod snapshot;
 mod start;

@@ -11,7 +11,7 @@ use torc_tests::{clock, torc};
 
 use crate::{PATIENCE, each_server, info, longest_ping};
 
-/// Fewer than the million: the bench measures that, optimised; this must fit a test run.
+/// Fewer than a million, so that it fits a test run.
 const KEYS: usize = 300_000;
 
 fn pipeline(client: &mut Client, commands: impl Iterator<Item = Vec<String>>) {
