@@ -44,9 +44,10 @@ pub struct End {
     pub torn: Option<Damage>,
 }
 
-/// Whether a file begins as an RDB file: a base does, and an old-style log may. Needs its first five bytes.
+/// Whether a file begins as an RDB file, of Redis or of Valkey: a base does, and an old-style log may. Needs its
+/// first six bytes.
 pub fn begins_as_rdb(head: &[u8]) -> bool {
-    head.starts_with(b"REDIS")
+    head.starts_with(b"REDIS") || head.starts_with(b"VALKEY")
 }
 
 /// Reads one file: `scan` its pieces in order, `finish` at its end. Damage ends it.

@@ -119,7 +119,7 @@ fn a_claimed_length_costs_nothing() {
 
 #[test]
 fn what_precedes_the_commands_counts_in_offsets() {
-    assert!(begins_as_rdb(b"REDIS0011") && !begins_as_rdb(b"*1\r\n$"));
+    assert!(begins_as_rdb(b"REDIS0011") && begins_as_rdb(b"VALKEY080") && !begins_as_rdb(b"*1\r\n$"));
     let mut scanner = Scanner::new(500);
     let mut out = Vec::new();
     assert_eq!(scanner.scan(&command(&["PING"]), &mut out), Ok(()));
