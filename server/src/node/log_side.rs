@@ -83,8 +83,7 @@ impl LogSide {
     }
 
     fn logged(&mut self, logged: Logged, machine: &mut Machine) {
-        while let Some(&(seq, bytes)) = self.in_flight.front().filter(|(seq, _)| *seq <= logged.taken) {
-            debug_assert!(seq <= logged.taken);
+        while let Some(&(_, bytes)) = self.in_flight.front().filter(|(seq, _)| *seq <= logged.taken) {
             self.bytes_in_flight -= bytes;
             self.in_flight.pop_front();
         }
