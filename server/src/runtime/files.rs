@@ -1,7 +1,6 @@
 //! Writes to files and flushes of files, through the ring of the core that asked: nobody waits for a disk.
 //!
-//! Knows no paths and no formats. The kernel's workers do what cannot be done at once; they stay off the CPUs
-//! of the shards if `IORING_REGISTER_IOWQ_AFF` said so.
+//! Knows no paths and no formats. The kernel's workers do what cannot be done at once.
 
 use std::fs::File;
 use std::os::fd::AsRawFd;

@@ -56,7 +56,7 @@ pub fn run_last() {
     // SAFETY: the pointer is to a live `sched_param`; 0 is the calling thread.
     let failed = unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const parameters) };
     if failed != 0 {
-        tracing::debug!("the pager keeps its priority: {}", std::io::Error::last_os_error());
+        tracing::debug!("a background thread keeps its priority: {}", std::io::Error::last_os_error());
     }
 }
 
