@@ -1,7 +1,7 @@
 //! Kills servers in the middle of their work and looks at what is there afterwards.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -20,11 +20,25 @@ struct Node {
 
 impl Node {
     fn start(dir: &Path, shards: usize, options: &[&str]) -> Node {
+        let mut command = Command::new(torc::program());
+        command.current_dir(dir);
+        Node::run(command, shards, options)
+    }
+
+    /// On a disk of its own, of `mib` MiB, that [`Node::disk`] shows.
+    fn on_small_disk(dir: &Path, mib: usize, shards: usize) -> Node {
+        let mut command = Command::new("unshare");
+        let script = format!("mount -t tmpfs -o size={mib}m tmpfs . && cd \"$PWD\" && exec \"$@\"");
+        command.args(["--user", "--map-root-user", "--mount", "sh", "-c", &script, "sh"]);
+        command.arg(torc::program()).current_dir(dir);
+        Node::run(command, shards, &[])
+    }
+
+    fn run(mut command: Command, shards: usize, options: &[&str]) -> Node {
         let port = free_port();
         let arguments: Vec<OsString> = torc::arguments(port, shards, options);
-        let mut child = Command::new(torc::program())
+        let mut child = command
             .args(arguments)
-            .current_dir(dir)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -37,6 +51,11 @@ impl Node {
         };
         clock::poll(Duration::from_secs(30), ready).expect("the server serves");
         Node { child, port }
+    }
+
+    /// The working directory as the server sees it.
+    fn disk(&self) -> PathBuf {
+        format!("/proc/{}/cwd", self.child.id()).into()
     }
 
     fn client(&self) -> Client {
@@ -292,4 +311,73 @@ fn a_directory_belongs_to_one_server() {
     let log = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && log.contains("another server uses"), "{log}");
     node.stop();
+}
+
+/// Pieces of a snapshot that failed were once taken for those of the next.
+#[test]
+fn a_snapshot_after_one_that_failed_is_whole() {
+    for shards in [1, 2] {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let node = Node::start(dir.path(), shards, &["--appendonly", "no"]);
+        let mut client = node.client();
+        client.line("DEBUG POPULATE 20000 key 100");
+        let temporary = dir.path().join(format!("temp-{}.rdb", node.child.id()));
+        for round in 0..5 {
+            std::os::unix::fs::symlink("/dev/full", &temporary).expect("no snapshot is under way");
+            assert_eq!(client.line("SAVE"), Reply::Error(b"ERR".to_vec()), "round {round}");
+            let refused = client.line("SET a 1");
+            assert!(matches!(&refused, Reply::Error(text) if text.starts_with(b"MISCONF")), "{refused:?}");
+            assert_eq!(client.line("SAVE"), Reply::Simple(b"OK".to_vec()), "round {round}");
+            assert_eq!(client.line(&format!("SET round {round}")), Reply::Simple(b"OK".to_vec()));
+        }
+        assert_eq!(client.line("SAVE"), Reply::Simple(b"OK".to_vec()));
+        let digest = client.line("DEBUG DIGEST");
+        node.kill();
+        let node = Node::start(dir.path(), shards, &["--appendonly", "no"]);
+        assert_eq!(node.client().line("DEBUG DIGEST"), digest);
+        node.stop();
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_writes_until_there_is_room() {
+    for shards in [1, 2] {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let node = Node::on_small_disk(dir.path(), 8, shards);
+        let mut client = node.client();
+        client.line("SET before 1");
+        let ballast = node.disk().join("ballast");
+        std::fs::write(&ballast, vec![0; 4 << 20]).expect("half of the disk is free");
+        let value = "x".repeat(64 << 10);
+        let filled = clock::poll(Duration::from_secs(20), || {
+            let reply = client.line(&format!("SET big {value}"));
+            matches!(reply, Reply::Error(text) if text.starts_with(b"MISCONF")).then_some(())
+        });
+        filled.expect("the disk is full at last");
+        assert_eq!(text(&client.line("GET before")), "1", "reads go on");
+        std::fs::remove_file(&ballast).expect("the ballast is ours");
+        let written = clock::poll(Duration::from_secs(20), || {
+            (client.line("SET after 1") == Reply::Simple(b"OK".to_vec())).then_some(())
+        });
+        written.expect("writes are taken again");
+        let digest = client.line("DEBUG DIGEST");
+        client.line("CONFIG SET appendfsync always");
+        client.line("SET last 1");
+        // The disk ends with the server, so what is on it is looked at elsewhere.
+        let copy = tempfile::tempdir().expect("a temporary directory");
+        let files = node.disk().join("appendonlydir");
+        std::fs::create_dir(copy.path().join("appendonlydir")).expect("the directory is empty");
+        for file in
+            std::fs::read_dir(files).expect("the log is there").map(|file| file.expect("a file").path())
+        {
+            let name = file.file_name().expect("a file");
+            std::fs::copy(&file, copy.path().join("appendonlydir").join(name)).expect("the file is ours");
+        }
+        node.stop();
+        let node = Node::start(copy.path(), shards, &[]);
+        let mut client = node.client();
+        assert_eq!(client.line("DEL last"), Reply::Int(1));
+        assert_eq!(client.line("DEBUG DIGEST"), digest);
+        node.stop();
+    }
 }

@@ -16,6 +16,8 @@ pub struct Data {
     pub expired: u64,
     /// Whether active expiry runs (DEBUG SET-ACTIVE-EXPIRE).
     pub active_expire: bool,
+    /// Number of the last cut that began here.
+    pub cut: u64,
     /// A log is being applied: keys stay whatever the clock says, until it removes them.
     pub keeps_expired: bool,
     /// How lookups mark entries as used: the policy of `maxmemory-policy`.
@@ -36,6 +38,7 @@ impl Data {
             misses: 0,
             expired: 0,
             active_expire: true,
+            cut: 0,
             keeps_expired: false,
             access: Access::default(),
             random: seed | 1,

@@ -113,6 +113,9 @@ fn cut(core: &mut Core, ctx: &mut Ctx, args: &mut Args) -> Result<(), Refusal> {
         ctx.data.outbox.open();
     }
     ctx.data.outbox.cut(number);
+    ctx.data.cut = number.get();
+    // One that its reader gave up may not have been told so yet.
+    ctx.data.keyspace.end_cut();
     let compressed = |out: &mut Vec<u8>, key: &[u8], value: ValueRef<'_>, expire: Option<i64>| {
         rdb::write_entry(out, key, value, expire, true);
     };

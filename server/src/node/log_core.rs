@@ -38,8 +38,11 @@ pub struct LogParts {
 enum Operation {
     JournalWrite,
     JournalFlush,
-    SnapshotWrite,
-    SnapshotFlush,
+    /// Of a journal that has been turned off.
+    Abandoned,
+    /// Of the cut of this number.
+    SnapshotWrite(NonZeroU64),
+    SnapshotFlush(NonZeroU64),
 }
 
 struct LogCore {
@@ -66,8 +69,9 @@ struct LogCore {
     underway: Underway,
     facts: LogFacts,
     told_facts: Option<LogFacts>,
-    /// What was last told of why writes are refused.
-    fault: Option<Box<str>>,
+    /// Why the journal refuses writes, and what the shards were last told of why writes are refused.
+    journal_fault: Option<Box<str>>,
+    told_fault: Option<Box<str>>,
     /// When the figures were last sent, and when a failed snapshot may be tried again; ms.
     published: u64,
     retry_at: u64,
@@ -126,7 +130,8 @@ impl LogCore {
                 ..LogFacts::default()
             },
             told_facts: None,
-            fault: None,
+            journal_fault: None,
+            told_fault: None,
             published: 0,
             retry_at: 0,
             saved_changes: 0,
@@ -238,6 +243,7 @@ impl LogCore {
         self.take_mail();
         self.merge();
         self.write_journal();
+        self.tell_fault();
         self.write_snapshot();
         self.tell_shards();
         self.look_after_snapshots();
@@ -266,8 +272,8 @@ impl LogCore {
             match mail {
                 Mail::Effects(effects) => self.merger.push(from, effects),
                 Mail::Ask(ask) => self.asked(from, ask),
-                Mail::Chunk(chunk) => {
-                    if let Some(snapshot) = &mut self.snapshot {
+                Mail::Chunk(cut, chunk) => {
+                    if let Some(snapshot) = self.snapshot.as_mut().filter(|one| one.number.get() == cut) {
                         snapshot.take(from, chunk);
                     }
                 }
@@ -308,7 +314,12 @@ impl LogCore {
             if self.snapshot.as_ref().is_some_and(|snapshot| snapshot.purpose == Purpose::Rewrite) {
                 self.fail_snapshot(&std::io::Error::other("the append-only file is turned off"));
             }
-            (self.journal, self.founding, self.directory) = (None, None, None);
+            (self.journal, self.founding, self.directory, self.journal_fault) = (None, None, None, None);
+            for operation in self.operations.values_mut() {
+                if matches!(operation, Operation::JournalWrite | Operation::JournalFlush) {
+                    *operation = Operation::Abandoned;
+                }
+            }
         }
     }
 
@@ -370,7 +381,7 @@ impl LogCore {
             }
         }
         let trouble = journal.trouble();
-        let fault = trouble.filter(|trouble| trouble.refuses).map(|trouble| {
+        self.journal_fault = trouble.filter(|trouble| trouble.refuses).map(|trouble| {
             let doing = match trouble.doing {
                 Doing::Writing | Doing::Rotating | Doing::Rebasing => "writing to",
                 Doing::Flushing => "flushing",
@@ -379,23 +390,24 @@ impl LogCore {
             format!("Errors {doing} the AOF file: {error}").into_boxed_str()
         });
         self.facts.last_write_failed = trouble.is_some();
-        self.tell_fault(fault);
     }
 
-    fn tell_fault(&mut self, fault: Option<Box<str>>) {
+    /// Tells the shards why writes are refused, if that has changed.
+    fn tell_fault(&mut self) {
         let snapshots_fail = self.facts.last_save_failed
             && self.settings.stop_writes_on_bgsave_error
             && !self.settings.save.is_empty();
-        let fault = fault.or_else(|| snapshots_fail.then(|| SNAPSHOTS_FAIL.into()));
-        if fault == self.fault {
+        let fault = self.journal_fault.as_deref().or_else(|| snapshots_fail.then_some(SNAPSHOTS_FAIL));
+        if fault == self.told_fault.as_deref() {
             return;
         }
         match &fault {
             Some(why) => tracing::warn!("writes are refused: {why}"),
             None => tracing::info!("writes are accepted again"),
         }
+        let fault: Option<Box<str>> = fault.map(Into::into);
         (0..self.shards).for_each(|shard| self.port.send(shard, Mail::WriteFault(fault.clone())));
-        self.fault = fault;
+        self.told_fault = fault;
     }
 
     fn file_done(&mut self, done: FileDone) {
@@ -412,16 +424,19 @@ impl LogCore {
                     journal.flushed(error);
                 }
             }
-            Some(Operation::SnapshotWrite) if error == 0 => {
+            Some(Operation::SnapshotWrite(number) | Operation::SnapshotFlush(number))
+                if self.snapshot.as_ref().is_none_or(|one| one.number != number) => {}
+            Some(Operation::SnapshotWrite(number)) if error == 0 => {
                 let Some(snapshot) = &mut self.snapshot else { return };
                 for shard in snapshot.wrote(&bytes) {
-                    self.port.send(shard, Mail::ChunkTaken);
+                    self.port.send(shard, Mail::ChunkTaken(number.get()));
                 }
             }
-            Some(Operation::SnapshotFlush) if error == 0 => self.finish_snapshot(),
-            Some(Operation::SnapshotWrite | Operation::SnapshotFlush) => {
+            Some(Operation::SnapshotFlush(_)) if error == 0 => self.finish_snapshot(),
+            Some(Operation::SnapshotWrite(_) | Operation::SnapshotFlush(_)) => {
                 self.fail_snapshot(&std::io::Error::from_raw_os_error(error));
             }
+            Some(Operation::Abandoned) => {}
             None => unreachable!("an operation ends once"),
         }
     }
@@ -506,7 +521,8 @@ impl LogCore {
         }
         if self.stopping && self.snapshot.is_none() && self.queue.is_empty() && !self.shared.is_stopping() {
             self.shared.stop();
-            (0..self.shards).for_each(|shard| self.port.send(shard, Mail::EndCut));
+            // It wakes them, and there is no cut to end.
+            (0..self.shards).for_each(|shard| self.port.send(shard, Mail::EndCut(0)));
         }
     }
 
@@ -562,11 +578,11 @@ impl LogCore {
         let Some(snapshot) = &mut self.snapshot else { return };
         if let Some((offset, bytes)) = snapshot.next_write() {
             let op = self.net.write(&snapshot.file, bytes, offset);
-            self.operations.insert(op, Operation::SnapshotWrite);
+            self.operations.insert(op, Operation::SnapshotWrite(snapshot.number));
         } else if snapshot.is_written() && !snapshot.flushing {
             snapshot.flushing = true;
             let op = self.net.flush(&snapshot.file);
-            self.operations.insert(op, Operation::SnapshotFlush);
+            self.operations.insert(op, Operation::SnapshotFlush(snapshot.number));
         }
     }
 
@@ -604,14 +620,15 @@ impl LogCore {
             }
             Purpose::Rewrite => self.facts.last_rewrite_seconds = now - snapshot.began,
         }
-        self.answer(snapshot.asker, Ok("OK"));
         self.ended(snapshot.purpose, true);
+        self.answer(snapshot.asker, Ok("OK"));
     }
 
     fn fail_snapshot(&mut self, error: &std::io::Error) {
         let Some(snapshot) = self.snapshot.take() else { return };
         tracing::warn!("cannot write '{}': {error}", snapshot.path.display());
-        (0..self.shards).for_each(|shard| self.port.send(shard, Mail::EndCut));
+        let cut = snapshot.number.get();
+        (0..self.shards).for_each(|shard| self.port.send(shard, Mail::EndCut(cut)));
         // It has a temporary name: at worst it stays until the next start.
         let _ = fs::remove_file(&snapshot.path);
         if snapshot.purpose == Purpose::Rewrite
@@ -619,8 +636,8 @@ impl LogCore {
         {
             journal.abandon();
         }
-        self.answer(snapshot.asker, Err("ERR"));
         self.ended(snapshot.purpose, false);
+        self.answer(snapshot.asker, Err("ERR"));
     }
 
     fn ended(&mut self, purpose: Purpose, well: bool) {
@@ -638,6 +655,7 @@ impl LogCore {
             }
         }
         self.publish();
+        self.tell_fault();
     }
 
     /// Tells all shards what INFO says of the files.

@@ -19,6 +19,8 @@ pub struct LogSide {
     /// Effects sent and not yet taken: their numbers and bytes.
     in_flight: VecDeque<(u64, usize)>,
     bytes_in_flight: usize,
+    /// The cut that is being walked, and its pieces under way.
+    cut: u64,
     cutting: bool,
     chunks: usize,
     /// Bytes fed to the session that applies the log, and what was last told of it.
@@ -33,6 +35,7 @@ impl LogSide {
             serve: None,
             in_flight: VecDeque::new(),
             bytes_in_flight: 0,
+            cut: 0,
             cutting: false,
             chunks: 0,
             fed: 0,
@@ -45,8 +48,13 @@ impl LogSide {
         match mail {
             Mail::Logged(logged) => self.logged(logged, machine),
             Mail::Cut(number) => machine.cut(number),
-            Mail::ChunkTaken => self.chunks -= 1,
-            Mail::EndCut => machine.shard.data.keyspace.end_cut(),
+            Mail::ChunkTaken(cut) if cut == self.cut => self.chunks -= 1,
+            Mail::EndCut(cut) if cut == machine.shard.data.cut => {
+                machine.shard.data.keyspace.end_cut();
+                (self.cutting, self.chunks) = (false, 0);
+            }
+            // Of a cut that has been given up.
+            Mail::ChunkTaken(_) | Mail::EndCut(_) => {}
             Mail::Load(entries) => {
                 let outcome = load(*entries, machine);
                 port.send(self.log, Mail::Loaded(outcome));
@@ -110,7 +118,11 @@ impl LogSide {
     }
 
     fn walk_cut(&mut self, machine: &mut Machine, port: &mut Port<Mail>) {
+        let number = machine.shard.data.cut;
         let keyspace = &mut machine.shard.data.keyspace;
+        if self.cut != number {
+            (self.cut, self.chunks) = (number, 0);
+        }
         self.cutting |= keyspace.is_cutting();
         if !self.cutting || self.chunks >= CHUNKS {
             return;
@@ -118,7 +130,7 @@ impl LogSide {
         let chunk = keyspace.walk_cut(CUT_CHUNK);
         self.cutting = chunk.is_some();
         self.chunks += usize::from(self.cutting);
-        port.send(self.log, Mail::Chunk(chunk));
+        port.send(self.log, Mail::Chunk(number, chunk));
     }
 
     fn tell_applied(&mut self, machine: &mut Machine, port: &mut Port<Mail>) {

@@ -16,8 +16,8 @@ pub enum Mail {
     Effects(Effects),
     /// What a session asks of the log core.
     Ask(Ask),
-    /// A piece of the shard's part of a cut; `None` at its end.
-    Chunk(Option<Chunk>),
+    /// A piece of the shard's part of the cut of this number; `None` at its end.
+    Chunk(u64, Option<Chunk>),
     /// A batch of entries is in the keyspace, or what is wrong with it.
     Loaded(Result<(), String>),
     /// How much of what the log core wanted applied has been.
@@ -33,9 +33,9 @@ pub enum Mail {
     /// To the first shard: begin a cut of this number on all.
     Cut(std::num::NonZeroU64),
     /// A piece of the cut has been written: the next one may come.
-    ChunkTaken,
-    /// Nobody wants the rest of the cut.
-    EndCut,
+    ChunkTaken(u64),
+    /// Nobody wants the rest of the cut of this number.
+    EndCut(u64),
     /// Entries of a snapshot for this shard.
     Load(Box<Entries>),
     /// To the first shard: commands of the log to apply.
