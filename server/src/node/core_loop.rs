@@ -97,12 +97,8 @@ pub async fn run(parts: Parts) -> Result<(), Fault> {
 impl CoreLoop {
     fn new(parts: Parts) -> Result<Self, Fault> {
         let Parts { machine, port, shared, listeners, spin_us, log, waker, pager, watchdog } = parts;
-        let mut options = NetOptions { spin_us, ..NetOptions::default() };
+        let options = NetOptions { spin_us, ..NetOptions::default() };
         let shards = machine.post.cores();
-        if shards > 1 {
-            // Every core sees its share of the clients only, and each turn wakes others: a longer wait pays.
-            options.gather_us *= 2;
-        }
         let mut net = Net::new(options, port.bell())?;
         let mut unix = Vec::new();
         for listener in listeners {

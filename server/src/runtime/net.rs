@@ -46,7 +46,7 @@ pub struct NetOptions {
 
 impl Default for NetOptions {
     fn default() -> Self {
-        NetOptions { spin_us: 0, gather_us: 50, entries: 1024, buffers: 128, buffer_size: 16 * 1024 }
+        NetOptions { spin_us: 0, gather_us: 200, entries: 1024, buffers: 128, buffer_size: 16 * 1024 }
     }
 }
 

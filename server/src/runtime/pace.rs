@@ -23,7 +23,7 @@
 //! CPU of a request, and their median latency does not rise: a core that busy would have kept them
 //! queueing. Only if:
 //! - within about a millisecond at least [`CROWD`] distinct sources had work for us;
-//! - at least [`COMPANY`] pieces of work arrive within `gather-us` at the pace of the last millisecond.
+//! - at the pace of the last millisecond at least one [`COMPANY`]th of what it waits for comes within `gather-us`.
 //!   A crowd of slow clients is thus served at once, each by itself.
 //!
 //! **Otherwise: sleep** until something happens.
@@ -35,8 +35,8 @@ const FEW: u32 = 8;
 /// and the median latency rises by a fifth; with fewer it rises more than it is worth.
 const CROWD: u32 = 16;
 
-/// Pieces of work that must be expected while gathering.
-const COMPANY: u64 = 2;
+/// What part of what it waits for a core must expect while gathering: one in so many.
+const COMPANY: u64 = 4;
 
 /// What "lately" means, in microseconds.
 const WINDOW_US: u64 = 1000;
@@ -127,8 +127,9 @@ impl Pace {
         self.roll(now_us);
         let Seen { pieces, span_us, .. } = self.previous;
         let crowd = self.sources();
-        let company = crowd >= CROWD && pieces * self.gather_us >= COMPANY * span_us;
-        company.then_some(Gather { more: crowd / 2, for_us: self.gather_us })
+        let more = crowd / 2;
+        let company = crowd >= CROWD && COMPANY * pieces * self.gather_us >= u64::from(more) * span_us;
+        company.then_some(Gather { more, for_us: self.gather_us })
     }
 
     /// Microseconds to spin before the sleep that is due at `now_us`; 0 = not at all.
@@ -223,11 +224,14 @@ mod tests {
     #[test]
     fn a_busy_crowd_is_gathered_and_a_slow_one_is_not() {
         let mut pace = Pace::new(0, LIMIT);
-        let now_us = crowd(&mut pace, 50, 10);
+        let now_us = crowd(&mut pace, 50, 5);
         assert_eq!(pace.gather(now_us), Some(Gather { more: 25, for_us: LIMIT }));
         let mut pace = Pace::new(0, LIMIT);
+        let now_us = crowd(&mut pace, 50, 8);
+        assert!(pace.gather(now_us).is_some(), "six of 25 within 50 us");
+        let mut pace = Pace::new(0, LIMIT);
         let now_us = crowd(&mut pace, 50, 40);
-        assert_eq!(pace.gather(now_us), None, "less than two within 50 us");
+        assert_eq!(pace.gather(now_us), None, "one of 25 within 50 us");
         let mut pace = Pace::new(0, LIMIT);
         let now_us = crowd(&mut pace, CROWD as usize - 1, 10);
         assert_eq!(pace.gather(now_us), None, "not a crowd");
