@@ -101,6 +101,7 @@ impl Echo {
         let Echo { net, sessions, free } = self;
         net.turn(wait, &(), |event| match event {
             Event::File(_) => unreachable!("no file is written here"),
+            Event::Detached { .. } => unreachable!("none is detached here"),
             Event::Accepted { socket, .. } => accepted.push(socket),
             Event::AcceptPaused { error, .. } => eprintln!("accept: error {error}"),
             Event::Received { conn, bytes } => {

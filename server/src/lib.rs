@@ -27,6 +27,8 @@ pub mod transaction;
 
 pub mod log;
 
+pub mod replication;
+
 pub mod session;
 
 pub mod node;

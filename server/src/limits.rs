@@ -59,6 +59,13 @@ pub const MESH_DEPTH: usize = 256;
 /// arrived: clients wait, as they would for any slow disk.
 pub const EFFECTS_IN_FLIGHT: usize = 64 << 20;
 
+/// Bytes of one line of a primary before its snapshot; the longest that has a meaning is an error of some hundred.
+pub const PRIMARY_LINE: usize = 64 * 1024;
+
+/// Bytes of one command or transaction in the stream of a primary, which a replica holds back until it is whole. Twice the
+/// longest command; a transaction of more would have to be applied in one go, and in memory, anyway.
+pub const REPLICATED_UNIT: u64 = 4 << 30;
+
 /// Strings up to this long live inside their keyspace entry; longer ones have an allocation of their own
 /// so that APPEND and SETRANGE can keep slack without moving the key.
 pub const INLINE_VALUE: usize = 1024;
@@ -73,6 +80,10 @@ pub const CUT_CHUNK: usize = 64 * 1024;
 /// Longest string that is compressed when it is written to a file or dumped: this much costs a core some 2 ms, during which
 /// it serves nobody. Longer ones are written as they are, where the reference server has a process of its own to spend time in.
 pub const COMPRESS_MAX: usize = 256 << 10;
+
+/// Bytes of the stream that memory keeps at most for replicas that are behind, where no file has them: the reference server's
+/// default hard limit of a replica's output. A replica that needs more begins anew.
+pub const BEHIND_IN_MEMORY: usize = 256 << 20;
 
 /// Bytes of a big value given back to the allocator per slice of background freeing.
 pub const REAP_SLICE: usize = 1 << 20;

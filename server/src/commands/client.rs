@@ -2,6 +2,8 @@
 
 use bitflags::bitflags;
 
+use super::ReplicaIdentity;
+
 bitflags! {
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct ClientFlags: u16 {
@@ -21,6 +23,8 @@ bitflags! {
         const RESET = 1 << 8;
         /// No client at all: the log's own session, which applies what has been decided already.
         const APPLIER = 1 << 9;
+        /// Waits for the answer to a blocking command.
+        const BLOCKED = 1 << 10;
     }
 }
 
@@ -59,6 +63,8 @@ pub struct Client {
     /// Commands queued by MULTI.
     pub queued: usize,
     pub watching: usize,
+    /// What REPLCONF told.
+    pub replica: Option<Box<ReplicaIdentity>>,
     /// Bytes held by the query buffer, by unsent replies, and by queued commands.
     pub input_bytes: usize,
     pub output_bytes: usize,
@@ -87,6 +93,7 @@ impl Client {
             last_command: "NULL",
             queued: 0,
             watching: 0,
+            replica: None,
             input_bytes: 0,
             output_bytes: 0,
             multi_bytes: 0,

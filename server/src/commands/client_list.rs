@@ -50,6 +50,7 @@ impl Client {
     fn flag_letters(&self) -> String {
         const LETTERS: &[(ClientFlags, char)] = &[
             (ClientFlags::MULTI, 'x'),
+            (ClientFlags::BLOCKED, 'b'),
             (ClientFlags::CLOSE_AFTER_REPLY, 'c'),
             (ClientFlags::KILLED, 'A'),
             (ClientFlags::UNIX_SOCKET, 'U'),
@@ -87,7 +88,8 @@ impl Type {
     }
 }
 
-/// Every connection is an ordinary one as long as there is no replication and no pub/sub.
+/// Every connection here is an ordinary one: there is no pub/sub, and links to replicas and to a primary are the log
+/// core's.
 fn type_of(_client: &Client) -> Type {
     Type::Normal
 }

@@ -192,12 +192,12 @@ fn hello(core: &mut Core, client: usize, args: &mut Args, reply: &mut Reply) -> 
     }
     this.resp3 = resp3;
     reply.set_resp3(resp3);
-    greet(this, reply);
+    greet(&core.clients[client], core.replica, reply);
     Ok(())
 }
 
 /// The reply of HELLO. The server calls itself by the reference server's name because clients look for it.
-fn greet(client: &Client, reply: &mut Reply) {
+fn greet(client: &Client, replica: bool, reply: &mut Reply) {
     reply.map(7);
     for (field, value) in [("server", "redis"), ("version", REDIS_VERSION)] {
         reply.bulk(field.as_bytes());
@@ -207,7 +207,8 @@ fn greet(client: &Client, reply: &mut Reply) {
     reply.int(if client.resp3 { 3 } else { 2 });
     reply.bulk(b"id");
     reply.int(client.id as i64);
-    for (field, value) in [("mode", "standalone"), ("role", "master")] {
+    let role = if replica { "replica" } else { "master" };
+    for (field, value) in [("mode", "standalone"), ("role", role)] {
         reply.bulk(field.as_bytes());
         reply.bulk(value.as_bytes());
     }

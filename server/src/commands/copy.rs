@@ -201,7 +201,7 @@ fn admit_db(ctx: &mut Ctx, _: &Key, carry: Carry) -> Result<Carry, Refusal> {
 
 /// Brings back a copy of the value, if there is one.
 fn duplicate(ctx: &mut Ctx, key: &Key, _: Carry) -> Result<Carry, Refusal> {
-    let copied = ctx.read(key).map(|entry| {
+    let copied = ctx.read_source(key).map(|entry| {
         let raw = entry.encoding() == Encoding::Raw;
         let value = match entry.value() {
             ValueRef::Int(value) => Value::Int(value),

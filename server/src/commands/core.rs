@@ -2,7 +2,7 @@
 
 use slab::Slab;
 
-use super::{Ask, Client, ClientFlags, CommandStats, CoreStats, Slowlog, table};
+use super::{Ask, Client, ClientFlags, CommandStats, CoreStats, ReplicationFacts, Slowlog, table};
 use crate::config::Settings;
 
 /// What the log core last told of the files.
@@ -40,7 +40,7 @@ pub struct LogFacts {
 /// Facts of the process that do not change after start, or that node/ refreshes a few times a second.
 #[derive(Clone, Debug, Default)]
 pub struct NodeFacts {
-    /// 40 hexadecimal digits, new at every start.
+    /// 40 hexadecimal digits, new at every start. The replication id is another one.
     pub run_id: String,
     pub process_id: u32,
     pub tcp_port: u16,
@@ -63,6 +63,7 @@ pub struct NodeFacts {
     /// The most that `used_memory` has been.
     pub used_memory_peak: u64,
     pub log: LogFacts,
+    pub replication: ReplicationFacts,
 }
 
 /// One core's side of the commands: everything but the keyspace.
@@ -89,8 +90,12 @@ pub struct Core {
     pub out_of_memory: bool,
     /// The data is being read from disk: only what needs none of it runs.
     pub loading: bool,
-    /// Why writes are refused, if they are: the rest of a MISCONF error.
+    /// The error line with which writes are refused, if they are.
     pub write_fault: Option<Box<str>>,
+    /// This server follows a primary: keys expire by its word, and clients write only if the settings say so.
+    pub replica: bool,
+    /// The error line that answers all but commands flagged `STALE`, if the data is too old to show.
+    pub stale: Option<Box<str>>,
     /// `appendfsync always`: replies to writes wait until the log is durable past their effects.
     pub holds_writes: bool,
     /// Unix time of this turn: ms, and µs for TIME.
@@ -120,6 +125,8 @@ impl Core {
             out_of_memory: false,
             loading: false,
             write_fault: None,
+            replica: false,
+            stale: None,
             holds_writes: false,
             now: 0,
             now_us: 0,
@@ -142,7 +149,7 @@ impl Core {
     /// Whether some commands are refused for the state of the server.
     #[inline]
     pub fn is_restricted(&self) -> bool {
-        self.loading || self.write_fault.is_some()
+        self.loading || self.replica || self.write_fault.is_some() || self.stale.is_some()
     }
 
     /// Whether a command that took this long belongs into the slow log.

@@ -5,6 +5,18 @@ use crate::keyspace::{Access, Encode, Entry, Key, Keyspace, Usage, Value, ValueR
 use crate::limits;
 use crate::resp::{Refusal, Reply};
 
+/// What is done about keys whose time is up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Expiry {
+    /// They are removed, when met and in the background.
+    #[default]
+    Remove,
+    /// They stay until the primary removes them. Who reads misses them; who writes, which is the primary, finds them.
+    Hide,
+    /// They stay, and are found: a log is being applied, which removes them where it says so.
+    Keep,
+}
+
 /// All that a shard holds and commands work on.
 pub struct Data {
     pub keyspace: Keyspace,
@@ -18,8 +30,7 @@ pub struct Data {
     pub active_expire: bool,
     /// Number of the last cut that began here.
     pub cut: u64,
-    /// A log is being applied: keys stay whatever the clock says, until it removes them.
-    pub keeps_expired: bool,
+    pub expiry: Expiry,
     /// How lookups mark entries as used: the policy of `maxmemory-policy`.
     pub access: Access,
     /// State of `next_random`, seeded at start.
@@ -39,7 +50,7 @@ impl Data {
             expired: 0,
             active_expire: true,
             cut: 0,
-            keeps_expired: false,
+            expiry: Expiry::default(),
             access: Access::default(),
             random: seed | 1,
             max_string: limits::MAX_BULK,
@@ -70,12 +81,19 @@ pub struct Ctx<'a> {
 }
 
 impl<'a> Ctx<'a> {
-    /// Removes `key` if its time is up. Every lookup comes through here first.
+    /// Removes `key` if its time is up and that is for this server to decide. Every lookup comes through here first.
+    /// True if a reader must miss a key that is there.
     #[inline]
-    fn expire_if_due(&mut self, key: &Key) {
-        if self.data.keyspace.is_due(self.db, key, self.now) && !self.data.keeps_expired {
+    fn expire_if_due(&mut self, key: &Key) -> bool {
+        self.data.keyspace.is_due(self.db, key, self.now) && self.overdue(key)
+    }
+
+    #[cold]
+    fn overdue(&mut self, key: &Key) -> bool {
+        if self.data.expiry == Expiry::Remove {
             self.expire(key);
         }
+        self.data.expiry == Expiry::Hide
     }
 
     #[cold]
@@ -86,10 +104,29 @@ impl<'a> Ctx<'a> {
         self.effect(&[b"DEL", key.bytes]);
     }
 
+    /// Whether a key that is to expire at `at` goes at once.
+    pub fn has_come(&self, at: i64) -> bool {
+        at <= self.now && self.data.expiry == Expiry::Remove
+    }
+
     /// The entry, for a command that reads it: counts a hit or a miss and marks the entry as used.
     #[inline]
     pub fn read(&mut self, key: &Key) -> Option<Entry<'_>> {
+        if self.expire_if_due(key) {
+            self.data.misses += 1;
+            return None;
+        }
+        self.find_counted(key)
+    }
+
+    /// As `read`, for a command that writes elsewhere what it reads here.
+    pub fn read_source(&mut self, key: &Key) -> Option<Entry<'_>> {
         self.expire_if_due(key);
+        self.find_counted(key)
+    }
+
+    #[inline]
+    fn find_counted(&mut self, key: &Key) -> Option<Entry<'_>> {
         let access = if self.no_touch { None } else { Some(&self.data.access) };
         let entry = self.data.keyspace.find(self.db, key, access);
         if entry.is_some() {
@@ -102,7 +139,10 @@ impl<'a> Ctx<'a> {
 
     /// As `read`, without marking the entry as used (TTL, TYPE, EXISTS).
     pub fn read_no_touch(&mut self, key: &Key) -> Option<Entry<'_>> {
-        self.expire_if_due(key);
+        if self.expire_if_due(key) {
+            self.data.misses += 1;
+            return None;
+        }
         let entry = self.data.keyspace.get(self.db, key);
         if entry.is_some() {
             self.data.hits += 1;
@@ -114,8 +154,7 @@ impl<'a> Ctx<'a> {
 
     /// The entry, unmarked and uncounted (OBJECT, DEBUG).
     pub fn peek(&mut self, key: &Key) -> Option<Entry<'_>> {
-        self.expire_if_due(key);
-        self.data.keyspace.get(self.db, key)
+        if self.expire_if_due(key) { None } else { self.data.keyspace.get(self.db, key) }
     }
 
     /// The entry, for a command that is going to write it: marks it as used, counts nothing.
@@ -135,10 +174,10 @@ impl<'a> Ctx<'a> {
     /// As `read_string`, with the reply to write it to, which could not be borrowed beside the value.
     #[inline]
     pub fn read_replying(&mut self, key: &Key) -> Result<(Option<ValueRef<'_>>, &mut Reply<'a>), Refusal> {
-        self.expire_if_due(key);
+        let hidden = self.expire_if_due(key);
         let data = &mut *self.data;
         let access = if self.no_touch { None } else { Some(&data.access) };
-        let entry = data.keyspace.find(self.db, key, access);
+        let entry = if hidden { None } else { data.keyspace.find(self.db, key, access) };
         if entry.is_some() {
             data.hits += 1;
         } else {
@@ -217,7 +256,7 @@ impl<'a> Ctx<'a> {
         removed
     }
 
-    /// A key of this shard chosen at random; one whose time is up is removed and another one drawn.
+    /// A key of this shard chosen at random; for one whose time is up another one is drawn.
     pub fn random_key(&mut self) -> Option<Vec<u8>> {
         /// With more draws than this all keys may well be past their time; the last one drawn will do then.
         const DRAWS: usize = 100;
@@ -230,7 +269,7 @@ impl<'a> Ctx<'a> {
             if draw == DRAWS || !data.keyspace.is_due(self.db, &key, self.now) {
                 return Some(bytes);
             }
-            self.expire(&key);
+            self.expire_if_due(&key);
         }
         None
     }

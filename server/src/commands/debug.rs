@@ -101,6 +101,33 @@ const SUBCOMMANDS: &[Command] = &[
     },
 ];
 
+/// What a cut is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// The data there is given out.
+    Snapshot,
+    /// The same, and effects are wanted from there on.
+    Stream,
+    /// A primary from there on.
+    Lead,
+    /// A replica from there on: effects are only counted.
+    Follow,
+}
+
+impl Cut {
+    const ALL: [Cut; 4] = [Cut::Snapshot, Cut::Stream, Cut::Lead, Cut::Follow];
+
+    /// As DEBUG CUT takes it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Cut::Snapshot => "SNAPSHOT",
+            Cut::Stream => "STREAM",
+            Cut::Lead => "LEAD",
+            Cut::Follow => "FOLLOW",
+        }
+    }
+}
+
 /// From here on the shard gives out its data as it is now, and the log knows where in it that lies. Only the log
 /// core's own session, which has no client number, can use what is given out.
 fn cut(core: &mut Core, ctx: &mut Ctx, args: &mut Args) -> Result<(), Refusal> {
@@ -108,11 +135,26 @@ fn cut(core: &mut Core, ctx: &mut Ctx, args: &mut Args) -> Result<(), Refusal> {
         return Err(subcommand_arity(args.argv()));
     }
     let number = NonZeroU64::new(args.int()? as u64).ok_or(Refusal::Syntax)?;
-    if core.settings.appendonly {
-        // A log that is turned on begins here on all shards: no transaction is half done.
-        ctx.data.outbox.open();
+    let kind = args.take()?;
+    let kind = Cut::ALL.into_iter().find(|each| each.word().as_bytes() == kind).ok_or(Refusal::Syntax)?;
+    // No transaction is half done anywhere: what changes hands does so here.
+    match kind {
+        Cut::Snapshot => {}
+        Cut::Stream => ctx.data.outbox.open(),
+        Cut::Lead => {
+            core.replica = false;
+            ctx.data.outbox.open();
+        }
+        Cut::Follow => {
+            core.replica = true;
+            ctx.data.outbox.count();
+        }
     }
     ctx.data.outbox.cut(number);
+    ctx.reply.ok();
+    if matches!(kind, Cut::Lead | Cut::Follow) {
+        return Ok(());
+    }
     ctx.data.cut = number.get();
     // One that its reader gave up may not have been told so yet.
     ctx.data.keyspace.end_cut();
@@ -124,7 +166,6 @@ fn cut(core: &mut Core, ctx: &mut Ctx, args: &mut Args) -> Result<(), Refusal> {
     };
     let encode: Encoder = if core.settings.rdbcompression { compressed } else { plain };
     ctx.data.keyspace.begin_cut(encode);
-    ctx.reply.ok();
     Ok(())
 }
 

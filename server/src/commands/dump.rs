@@ -107,7 +107,7 @@ fn restore(ctx: &mut Ctx, args: &mut Args) -> Result<(), Refusal> {
     // A sum beyond all times wraps to one long past, as in the reference server.
     let at = if options.absolute { ttl } else { ttl.wrapping_add(ctx.now) };
     ctx.reply.ok();
-    if ttl > 0 && at <= ctx.now {
+    if ttl > 0 && ctx.has_come(at) {
         if ctx.remove(&key) {
             ctx.effect(&[b"DEL", key.bytes]);
         }

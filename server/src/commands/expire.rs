@@ -142,7 +142,7 @@ fn change(ctx: &mut Ctx, args: &mut Args, scale: i64, base: i64, name: &'static 
 
 /// Sets the expiry of an existing key and emits that; a time that has come deletes the key.
 pub(super) fn expire_at(ctx: &mut Ctx, key: &Key, at: i64) {
-    if at <= ctx.now {
+    if ctx.has_come(at) {
         ctx.remove(key);
         ctx.effect(&[b"DEL", key.bytes]);
     } else {
@@ -232,6 +232,7 @@ fn ask(ctx: &mut Ctx, args: &mut Args, shown: impl Fn(i64) -> i64) -> Result<(),
 
 #[cfg(test)]
 mod tests {
+    use crate::commands::Expiry;
     use crate::commands::testing::Shell;
 
     #[test]
@@ -289,6 +290,40 @@ mod tests {
         assert_eq!(shell.run("incr other"), ":1");
         assert_eq!(shell.effects(), ["DEL k", "DEL other", "incr other"]);
         assert_eq!(shell.data.expired, 2);
+    }
+
+    #[test]
+    fn a_replica_hides_what_is_due_and_lets_the_primary_decide() {
+        let mut shell = Shell::new();
+        shell.run("set k 1 px 10");
+        shell.run("set gone v px 10");
+        shell.now += 10;
+        shell.effects();
+        shell.data.expiry = Expiry::Hide;
+        for (line, reply) in [
+            ("get k", "$-1"),
+            ("exists k gone", ":0"),
+            ("ttl k", ":-2"),
+            ("type k", "+none"),
+            ("strlen k", ":0"),
+            ("getrange k 0 -1", "$0"),
+        ] {
+            assert_eq!(shell.run(line), reply, "{line}");
+        }
+        assert_eq!(shell.effects(), [""; 0]);
+        // What follows is the primary's.
+        assert_eq!(shell.run("incr k"), ":2");
+        assert_eq!(shell.run("copy k other"), ":1");
+        assert_eq!(shell.run("pexpireat k 5"), ":1");
+        assert_eq!(shell.run("persist k"), ":1");
+        assert_eq!(shell.run("get k"), "$1 2");
+        assert_eq!(shell.run("del gone"), ":1");
+        assert_eq!(shell.data.expired, 0);
+        shell.data.expiry = Expiry::Keep;
+        assert_eq!(shell.run("get other"), "$1 2");
+        shell.data.expiry = Expiry::Remove;
+        assert_eq!(shell.run("get other"), "$-1");
+        assert_eq!(shell.data.expired, 1);
     }
 
     #[test]

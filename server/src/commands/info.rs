@@ -45,6 +45,7 @@ pub struct Numbers {
     pub expired: i64,
     pub clients: i64,
     pub watching_clients: i64,
+    pub blocked_clients: i64,
     pub watched_keys: i64,
     /// Bytes.
     pub clients_memory: i64,
@@ -54,7 +55,7 @@ pub struct Numbers {
 
 impl Numbers {
     /// The fields in the order in which they travel.
-    fn fields(&mut self) -> [&mut i64; 21] {
+    fn fields(&mut self) -> [&mut i64; 22] {
         [
             &mut self.connections_received,
             &mut self.rejected_connections,
@@ -73,6 +74,7 @@ impl Numbers {
             &mut self.expired,
             &mut self.clients,
             &mut self.watching_clients,
+            &mut self.blocked_clients,
             &mut self.watched_keys,
             &mut self.clients_memory,
             &mut self.used_memory,
@@ -101,6 +103,7 @@ impl Numbers {
             expired: data.expired as i64,
             clients: clients().filter(|client| !client.is(ClientFlags::KILLED)).count() as i64,
             watching_clients: clients().filter(|client| client.watching > 0).count() as i64,
+            blocked_clients: clients().filter(|client| client.is(ClientFlags::BLOCKED)).count() as i64,
             watched_keys: data.watches.len() as i64,
             clients_memory: clients().map(|client| client.memory() as i64).sum(),
             used_memory: data.keyspace.used_memory() as i64,

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::info::Whole;
-use super::{Core, table};
+use super::{Core, Link, PrimaryFacts, ReplicaFacts, table};
 use crate::limits::REDIS_VERSION;
 
 /// One section of INFO.
@@ -103,7 +103,7 @@ fn clients(whole: &Whole, core: &Core, text: &mut String) {
             ("connected_clients", whole.sum.clients),
             ("cluster_connections", 0),
             ("maxclients", i64::from(core.settings.maxclients)),
-            ("blocked_clients", 0),
+            ("blocked_clients", whole.sum.blocked_clients),
             ("tracking_clients", 0),
             ("pubsub_clients", 0),
             ("watching_clients", whole.sum.watching_clients),
@@ -129,7 +129,7 @@ fn memory(whole: &Whole, core: &Core, text: &mut String) {
     line(text, "maxmemory_policy", core.settings.maxmemory_policy.name());
     line(text, "mem_fragmentation_ratio", format!("{:.2}", node.rss_bytes as f64 / used.max(1) as f64));
     line(text, "mem_fragmentation_bytes", node.rss_bytes as i64 - used);
-    line(text, "mem_replication_backlog", 0);
+    line(text, "mem_replication_backlog", node.replication.backlog_length);
     line(text, "mem_clients_slaves", 0);
     line(text, "mem_clients_normal", sum.clients_memory);
     line(text, "mem_aof_buffer", 0);
@@ -183,8 +183,8 @@ fn persistence(_whole: &Whole, core: &Core, text: &mut String) {
     }
 }
 
-fn stats(whole: &Whole, _core: &Core, text: &mut String) {
-    let sum = &whole.sum;
+fn stats(whole: &Whole, core: &Core, text: &mut String) {
+    let (sum, replication) = (&whole.sum, &core.node.replication);
     lines(
         text,
         &[
@@ -201,9 +201,9 @@ fn stats(whole: &Whole, _core: &Core, text: &mut String) {
         text,
         &[
             ("rejected_connections", sum.rejected_connections),
-            ("sync_full", 0),
-            ("sync_partial_ok", 0),
-            ("sync_partial_err", 0),
+            ("sync_full", replication.full_syncs as i64),
+            ("sync_partial_ok", replication.partial_syncs as i64),
+            ("sync_partial_err", replication.partial_refused as i64),
             ("expired_keys", sum.expired),
             ("evicted_keys", 0),
             ("evicted_clients", 0),
@@ -224,22 +224,80 @@ fn stats(whole: &Whole, _core: &Core, text: &mut String) {
     );
 }
 
-/// A primary without replicas. The replication id is the run's: both change with every start.
 fn replication(_whole: &Whole, core: &Core, text: &mut String) {
-    line(text, "role", "master");
-    line(text, "connected_slaves", 0);
+    let (facts, settings) = (&core.node.replication, &core.settings);
+    line(text, "role", if facts.primary.is_some() { "slave" } else { "master" });
+    if let Some(primary) = &facts.primary {
+        primary_link(primary, core, text);
+    }
+    line(text, "connected_slaves", facts.replicas.len());
+    let (wanted, lag) = (settings.min_replicas_to_write, i64::from(settings.min_replicas_max_lag));
+    if wanted > 0 && lag > 0 {
+        let good = facts.online().filter(|replica| replica.lag_seconds <= lag).count();
+        line(text, "min_slaves_good_slaves", good);
+    }
+    for (index, replica) in facts.replicas.iter().enumerate() {
+        let ReplicaFacts { ip, port, state, offset, lag_seconds } = replica;
+        let state = state.name();
+        let value = format!("ip={ip},port={port},state={state},offset={offset},lag={lag_seconds}");
+        line(text, &format!("slave{index}"), value);
+    }
     line(text, "master_failover_state", "no-failover");
-    line(text, "master_replid", &core.node.run_id);
-    line(text, "master_replid2", "0".repeat(40));
+    line(text, "master_replid", &facts.replid);
+    line(text, "master_replid2", &facts.replid2);
     lines(
         text,
         &[
-            ("master_repl_offset", 0),
-            ("second_repl_offset", -1),
-            ("repl_backlog_active", 0),
-            ("repl_backlog_size", 0),
-            ("repl_backlog_first_byte_offset", 0),
-            ("repl_backlog_histlen", 0),
+            ("master_repl_offset", facts.offset as i64),
+            ("second_repl_offset", facts.second_offset),
+            ("repl_backlog_active", i64::from(facts.backlog_active)),
+            ("repl_backlog_size", settings.repl_backlog_size as i64),
+            ("repl_backlog_first_byte_offset", facts.backlog_first as i64),
+            ("repl_backlog_histlen", facts.backlog_length as i64),
+        ],
+    );
+}
+
+/// What a replica tells of its primary.
+fn primary_link(primary: &PrimaryFacts, core: &Core, text: &mut String) {
+    let now = core.now / 1000;
+    let ago = |then: i64| if then > 0 { (now - then).max(0) } else { -1 };
+    let (up, syncing) = (primary.link == Link::Connected, primary.link == Link::Sync);
+    line(text, "master_host", &primary.host);
+    line(text, "master_port", primary.port);
+    line(text, "master_link_status", if up { "up" } else { "down" });
+    lines(
+        text,
+        &[
+            ("master_last_io_seconds_ago", if up { ago(primary.last_io) } else { -1 }),
+            ("master_sync_in_progress", i64::from(syncing)),
+            ("slave_read_repl_offset", primary.offset as i64),
+            ("slave_repl_offset", primary.offset as i64),
+        ],
+    );
+    if syncing {
+        let (total, read) = (primary.sync_total.max(0), primary.sync_read as i64);
+        let percent = if total > 0 { read as f64 / total as f64 * 100.0 } else { 0.0 };
+        lines(
+            text,
+            &[
+                ("master_sync_total_bytes", total),
+                ("master_sync_read_bytes", read),
+                ("master_sync_left_bytes", total - read),
+            ],
+        );
+        line(text, "master_sync_perc", format!("{percent:.2}"));
+        line(text, "master_sync_last_io_seconds_ago", ago(primary.last_io));
+    }
+    if !up {
+        line(text, "master_link_down_since_seconds", ago(primary.down_since));
+    }
+    lines(
+        text,
+        &[
+            ("slave_priority", i64::from(core.settings.replica_priority)),
+            ("slave_read_only", i64::from(core.settings.replica_read_only)),
+            ("replica_announced", i64::from(core.settings.replica_announced)),
         ],
     );
 }

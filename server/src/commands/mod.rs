@@ -32,6 +32,7 @@ mod outbox;
 mod parts;
 mod persistence;
 mod refusals;
+mod replication;
 mod row;
 mod server;
 mod slowlog;
@@ -54,16 +55,20 @@ mod testing;
 pub use args::Args;
 pub use client::{Client, ClientFlags, ReplyMode};
 pub use core::{Core, LogFacts, NodeFacts};
-pub use ctx::{Ctx, Data};
+pub use ctx::{Ctx, Data, Expiry};
+pub use debug::Cut;
 pub use execute::{execute_local, visit_key};
 pub use generic_walk::{WalkFilter, WalkPlan, walk_step};
 pub use lookup::{Recent, Table, table};
 pub use outbox::{Effects, Mark, Outbox};
 pub use persistence::{Ask, Task};
-pub use refusals::{admit, refuse_unknown_command, refuse_unknown_subcommand};
+pub use refusals::{admit, admit_now, flags_of_exec, refuse_unknown_command, refuse_unknown_subcommand};
+pub use replication::{
+    Link, PrimaryFacts, ReplicaFacts, ReplicaIdentity, ReplicaState, ReplicationFacts, SyncRequest,
+};
 pub use row::{
     Access, Categories, Command, Control, Flags, Group, Handler, KeyFlags, KeyRef, KeySpec, Lock, Merge, Run,
-    StepFn, Walk,
+    StepFn, TaskFn, Walk,
 };
 pub use server::Shutdown;
 pub use slowlog::{Slowlog, SlowlogEntry};
@@ -87,6 +92,7 @@ pub const FAMILIES: &[&[Command]] = &[
     transactions::COMMANDS,
     server::COMMANDS,
     persistence::COMMANDS,
+    replication::COMMANDS,
     command_info::COMMANDS,
     config_commands::COMMANDS,
     info::COMMANDS,

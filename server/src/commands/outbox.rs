@@ -91,7 +91,7 @@ impl Outbox {
     /// This shard's share in the transaction `ticket` of `parts` shards is complete.
     pub fn seal(&mut self, ticket: u64, parts: usize) {
         let cut = self.cut.take();
-        if self.mode != Mode::Open {
+        if self.mode != Mode::Open && cut.is_none() {
             return;
         }
         match self.marks.last_mut() {

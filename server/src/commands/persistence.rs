@@ -1,10 +1,10 @@
 //! The server family's commands about files: asked of the log core, which writes them all.
 
-use super::{Args, Categories, Command, Core, Flags, Group, Run};
+use super::{Args, Categories, Command, Core, Flags, Group, NodeFacts, Run};
 use crate::resp::{Refusal, Reply};
 
 /// What a client asks of the log core.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Task {
     /// A snapshot; the reply waits for its end.
     Save,
@@ -12,10 +12,18 @@ pub enum Task {
     BgSave { schedule: bool },
     /// A new append-only file that begins with a snapshot.
     RewriteAof,
+    /// Answers once so many replicas have what this session wrote, or the time is up; 0 ms: for ever.
+    Wait { replicas: i64, timeout_ms: u64 },
+    /// As above, for what is on their disks, and on this server's.
+    WaitAof { local: bool, replicas: i64, timeout_ms: u64 },
+    /// Follow this primary; none: be one.
+    ReplicaOf(Option<(Box<str>, u16)>),
+    /// The session that waits for the reply named is gone.
+    GiveUp,
 }
 
 /// A task on its way to the log core.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ask {
     pub task: Task,
     /// The session and its reply slot; `None` if the reply has been given already (within EXEC).
@@ -23,11 +31,24 @@ pub struct Ask {
 }
 
 impl Task {
+    /// Whether the session does nothing else until it has the answer.
+    pub fn blocks(&self) -> bool {
+        matches!(self, Task::Wait { .. } | Task::WaitAof { .. })
+    }
+
     /// The reply within EXEC, which does not wait for other cores' business.
-    pub fn reply_at_once(self) -> &'static str {
+    pub fn reply_at_once(&self, node: &NodeFacts, reply: &mut Reply) {
         match self {
-            Task::Save | Task::BgSave { .. } => "Background saving scheduled",
-            Task::RewriteAof => "Background append only file rewriting scheduled",
+            Task::Save | Task::BgSave { .. } => reply.simple("Background saving scheduled"),
+            Task::RewriteAof => reply.simple("Background append only file rewriting scheduled"),
+            Task::Wait { .. } => reply.int(node.replication.up_to_date() as i64),
+            Task::WaitAof { .. } => {
+                reply.array(2);
+                reply.int(i64::from(node.log.durable_offset >= node.log.offset && node.log.offset > 0));
+                reply.int(0);
+            }
+            Task::ReplicaOf(_) => reply.ok(),
+            Task::GiveUp => {}
         }
     }
 }
@@ -76,16 +97,16 @@ pub const COMMANDS: &[Command] = &[
     },
 ];
 
-fn rewrite_aof(_args: &mut Args) -> Result<Task, Refusal> {
+fn rewrite_aof(_core: &Core, _args: &mut Args) -> Result<Task, Refusal> {
     Ok(Task::RewriteAof)
 }
 
-fn bgsave(args: &mut Args) -> Result<Task, Refusal> {
+fn bgsave(_core: &Core, args: &mut Args) -> Result<Task, Refusal> {
     let schedule = args.option("SCHEDULE");
     if args.is_empty() { Ok(Task::BgSave { schedule }) } else { Err(Refusal::Syntax) }
 }
 
-fn save(_args: &mut Args) -> Result<Task, Refusal> {
+fn save(_core: &Core, _args: &mut Args) -> Result<Task, Refusal> {
     Ok(Task::Save)
 }
 

@@ -51,22 +51,41 @@ pub fn admit(row: &Command, core: &Core, client: usize, argv: Argv) -> Result<()
     if !row.flags.contains(Flags::NO_AUTH) && !core.is_authenticated(client) {
         return Err(Refusal::Text("NOAUTH Authentication required.".into()));
     }
-    if core.is_restricted() { refuse_for_now(row, core, client) } else { Ok(()) }
+    Ok(())
 }
 
-/// What is wrong with a command at this time: the data is not there yet, or cannot be kept.
+/// What is wrong with a command of these flags at this time, if anything. To be asked after `admit`, and after all that
+/// the command itself is refused for.
+#[inline]
+pub fn admit_now(flags: Flags, core: &Core, client: usize) -> Result<(), Refusal> {
+    if core.is_restricted() { refuse_for_now(flags, core, client) } else { Ok(()) }
+}
+
+/// The data cannot be kept, is another's to change, is old, or is not there yet: in the reference server's order.
 #[cold]
-fn refuse_for_now(row: &Command, core: &Core, client: usize) -> Result<(), Refusal> {
+fn refuse_for_now(flags: Flags, core: &Core, client: usize) -> Result<(), Refusal> {
     if core.clients[client].is(ClientFlags::APPLIER) {
         return Ok(());
     }
-    if core.loading && !row.flags.contains(Flags::LOADING) {
-        return Err(Refusal::Text("LOADING Redis is loading the dataset in memory".into()));
-    }
-    match &core.write_fault {
-        Some(why) if row.is_write() => Err(Refusal::Text(format!("MISCONF {why}").into())),
+    let refuse = |line: &str| Err(Refusal::Text(line.to_owned().into()));
+    let writes = flags.contains(Flags::WRITE);
+    match (&core.write_fault, &core.stale) {
+        (Some(line), _) if writes => refuse(line),
+        _ if writes && core.replica && core.settings.replica_read_only => {
+            refuse("READONLY You can't write against a read only replica.")
+        }
+        (_, Some(line)) if !flags.contains(Flags::STALE) => refuse(line),
+        _ if core.loading && !flags.contains(Flags::LOADING) => {
+            refuse("LOADING Redis is loading the dataset in memory")
+        }
         _ => Ok(()),
     }
+}
+
+/// What EXEC needs as a command: it writes if any of these does, and is for all times only if all of them are.
+pub fn flags_of_exec(exec: Flags, queued: impl Iterator<Item = Flags>) -> Flags {
+    let always = Flags::STALE | Flags::LOADING;
+    queued.fold(exec, |all, one| (all & (one | !always)) | (one & Flags::WRITE))
 }
 
 /// The refusal of a wrong number of arguments.
@@ -118,6 +137,7 @@ fn quote(bytes: &[u8], limit: usize) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
+    use super::super::shell::Shell;
     use super::*;
     use crate::resp::OwnedArgv;
 
@@ -140,5 +160,39 @@ mod tests {
         let (long, x) = ([b'x'; 300], "x".repeat(128));
         let cut = format!("-ERR unknown command '{x}', with args beginning with: '{x}' \r\n");
         assert_eq!(unknown(&[&long, &long, b"more"]), cut.into_bytes());
+    }
+
+    #[test]
+    fn a_replica_refuses_writes_and_a_stale_one_reads() {
+        let mut shell = Shell::new(1);
+        let readonly = "-READONLY You can't write against a read only replica.|";
+        shell.cores[0].replica = true;
+        assert_eq!(shell.run("SET a b"), readonly);
+        assert_eq!(shell.run("GET a"), "$-1|");
+        shell.cores[0].stale = Some("MASTERDOWN away".into());
+        assert_eq!(shell.run("SET a b"), readonly);
+        assert_eq!(shell.run("GET a"), "-MASTERDOWN away|");
+        assert!(shell.run("INFO replication").starts_with('$'));
+        assert_eq!(shell.run("SET a"), "-ERR wrong number of arguments for 'set' command|");
+        shell.cores[0].write_fault = Some("MISCONF disk".into());
+        assert_eq!(shell.run("SET a b"), "-MISCONF disk|");
+        shell.cores[0].clients[0].flags.insert(ClientFlags::APPLIER);
+        assert_eq!(shell.run("SET a b"), "+OK|");
+        shell.cores[0].clients[0].flags.remove(ClientFlags::APPLIER);
+        (shell.cores[0].write_fault, shell.cores[0].stale) = (None, None);
+        assert_eq!(shell.run("CONFIG SET slave-read-only no"), "+OK|");
+        assert_eq!(shell.run("SET a b"), "+OK|");
+        shell.cores[0].loading = true;
+        assert_eq!(shell.run("SET a b"), "-LOADING Redis is loading the dataset in memory|");
+    }
+
+    #[test]
+    fn exec_is_as_particular_as_its_commands() {
+        let always = Flags::STALE | Flags::LOADING;
+        let of = |queued: &[Flags]| flags_of_exec(always, queued.iter().copied());
+        assert_eq!(of(&[]), always);
+        assert_eq!(of(&[always | Flags::FAST]), always);
+        assert_eq!(of(&[Flags::STALE | Flags::READONLY, always]), Flags::STALE);
+        assert_eq!(of(&[always, Flags::WRITE | Flags::DENYOOM]), Flags::WRITE);
     }
 }

@@ -170,6 +170,9 @@ pub type CoreHandler = fn(&mut Core, &mut Ctx, &mut Args) -> Result<(), Refusal>
 pub type StepFn =
     fn(step: usize, args: &mut Args, carries: Vec<Carry>, reply: &mut Reply) -> Result<Next, Refusal>;
 
+/// Says what is asked of the log core.
+pub type TaskFn = fn(&Core, &mut Args) -> Result<Task, Refusal>;
+
 /// Transaction control, which the session and the coordinator implement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Control {
@@ -179,6 +182,8 @@ pub enum Control {
     Watch,
     Unwatch,
     Shutdown,
+    /// PSYNC and SYNC: the connection becomes a replica's.
+    Replicate,
 }
 
 /// Commands that walk the keyspace in bounded slices, hop by hop.
@@ -211,7 +216,7 @@ pub enum Run {
     Walk(Walk),
     Control(Control),
     /// By the log core; the session only says what is asked.
-    Node(fn(&mut Args) -> Result<Task, Refusal>),
+    Node(TaskFn),
 }
 
 /// The documentation group of COMMAND DOCS.

@@ -1,4 +1,4 @@
-//! The server family's plain commands: databases as a whole, time, role, shutdown.
+//! The server family's plain commands: databases as a whole, time, shutdown.
 
 use super::help::help_row;
 use super::{Args, Categories, Command, Control, Core, Ctx, Flags, Group, Lock, Merge, Run};
@@ -66,16 +66,6 @@ pub const COMMANDS: &[Command] = &[
         summary: "Commands about modules, of which there are none.",
         complexity: "Depends on the subcommand",
         subcommands: MODULE,
-        ..ROW
-    },
-    Command {
-        name: "role",
-        full_name: "role",
-        flags: Flags::NOSCRIPT.union(Flags::LOADING).union(Flags::STALE).union(Flags::FAST),
-        run: Run::Session(role),
-        extra_categories: Categories::ADMIN.union(Categories::DANGEROUS),
-        since: "2.8.12",
-        summary: "Returns the server's part in replication.",
         ..ROW
     },
     Command {
@@ -224,14 +214,6 @@ fn lolwut(_core: &mut Core, _client: usize, args: &mut Args, reply: &mut Reply) 
     Ok(())
 }
 
-fn role(_core: &mut Core, _client: usize, _args: &mut Args, reply: &mut Reply) -> Result<(), Refusal> {
-    reply.array(3);
-    reply.bulk(b"master");
-    reply.int(0);
-    reply.array(0);
-    Ok(())
-}
-
 fn module_list(_core: &mut Core, _client: usize, _args: &mut Args, reply: &mut Reply) -> Result<(), Refusal> {
     reply.array(0);
     Ok(())
@@ -331,7 +313,6 @@ mod tests {
     fn small_answers() {
         let mut shell = Shell::new(1);
         assert_eq!(shell.run("TIME"), "*2|$10|1700000000|$6|123456|");
-        assert_eq!(shell.run("ROLE"), "*3|$6|master|:0|*0|");
         assert_eq!(shell.run("MODULE LIST"), "*0|");
         assert_eq!(shell.run("MODULE LOAD x"), "-ERR unknown subcommand 'LOAD'. Try MODULE HELP.|");
         assert!(shell.run("LOLWUT").contains("Redis ver. "));

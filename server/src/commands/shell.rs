@@ -1,8 +1,8 @@
 //! For tests: runs command lines on cores and shards that live in one place, without sessions or meshes.
 
 use super::{
-    Args, Client, ClientFlags, Command, Core, Ctx, Data, Merge, NodeFacts, Run, admit, execute_local,
-    refuse_unknown_command, refuse_unknown_subcommand, table,
+    Args, Client, ClientFlags, Command, Core, Ctx, Data, Merge, NodeFacts, ReplicationFacts, Run, admit,
+    admit_now, execute_local, refuse_unknown_command, refuse_unknown_subcommand, table,
 };
 use crate::config::Settings;
 use crate::keyspace::{Encode, KeyHasher, Keyspace};
@@ -22,7 +22,8 @@ pub struct Shell {
 impl Shell {
     pub fn new(shards: usize) -> Self {
         let hasher = KeyHasher::new(7);
-        let node = NodeFacts { shards, run_id: "f".repeat(40), ..NodeFacts::default() };
+        let replication = ReplicationFacts::alone(&"e".repeat(40));
+        let node = NodeFacts { shards, run_id: "f".repeat(40), replication, ..NodeFacts::default() };
         let core = |index: usize| {
             let id = index as u64 + 1;
             let mut core = Core::new(index, Settings::default(), node.clone(), || 0);
@@ -90,6 +91,7 @@ impl Shell {
 
     fn execute(&mut self, row: &Command, argv: Argv, reply: &mut Reply) -> Result<(), Refusal> {
         admit(row, &self.cores[0], 0, argv)?;
+        admit_now(row.flags, &self.cores[0], 0)?;
         let skip = if row.full_name.contains('|') { 2 } else { 1 };
         let hasher = self.hasher.clone();
         let mut args = Args::new(argv, skip, &hasher);

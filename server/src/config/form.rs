@@ -197,20 +197,6 @@ pub fn oom_scores(words: &[String]) -> Result<String, String> {
     }
 }
 
-/// `replicaof`: host and port, or `no one`, or nothing.
-pub fn primary(words: &[String]) -> Result<String, String> {
-    match words {
-        [] => Ok(String::new()),
-        [empty] if empty.is_empty() => Ok(String::new()),
-        [no, one] if no.eq_ignore_ascii_case("no") && one.eq_ignore_ascii_case("one") => Ok(String::new()),
-        [host, port] if parse::integer(port).is_some_and(|port| (0..=65535).contains(&port)) => {
-            Ok(format!("{host} {port}"))
-        }
-        [_, _] => Err("Invalid master port".into()),
-        _ => Err("wrong number of arguments".into()),
-    }
-}
-
 /// Any words.
 pub fn any_words(words: &[String]) -> Result<String, String> {
     Ok(words.join(" "))

@@ -280,7 +280,11 @@ mod tests {
         assert_eq!((settings.port, settings.requirepass.as_str()), (7001, "--x y"));
         assert_eq!(text("--save --timeout 5", "").unwrap().timeout, 5);
         assert_eq!(text("--SAVE", "").unwrap().get("save").unwrap(), "");
-        assert_eq!(text("--slaveof no one", "").unwrap().get("replicaof").unwrap(), "");
+        assert_eq!(text("--slaveof no one", "").unwrap().replicaof, None);
+        let follower = text("--slaveof 10.0.0.1 7000", "").unwrap();
+        assert_eq!(follower.replicaof, Some(("10.0.0.1".to_owned(), 7000)));
+        assert_eq!(follower.get("replicaof").unwrap(), "10.0.0.1 7000");
+        assert!(text("-", "replicaof 10.0.0.1 70000").is_err() && text("-", "replicaof 10.0.0.1").is_err());
     }
 
     #[test]
@@ -398,15 +402,12 @@ mod tests {
     #[test]
     fn durability_and_access_are_never_pretended() {
         let refused = [
-            "replicaof 127.0.0.1 1",
-            "slaveof 127.0.0.1 1",
             "cluster-enabled yes",
             "tls-port 1",
             "aclfile /x",
             "user a on",
             "rename-command FLUSHALL \"\"",
             "loadmodule /x.so",
-            "min-slaves-to-write 1",
         ];
         for line in refused {
             let error = error("-", line);

@@ -94,6 +94,35 @@ pub struct Settings {
     pub auto_aof_rewrite_min_size: u64,
     pub aof_load_truncated: bool,
 
+    /// Host and port of the primary to follow from the start.
+    pub replicaof: Option<(String, u16)>,
+    /// Both may be empty.
+    pub masteruser: String,
+    pub masterauth: String,
+    pub replica_serve_stale_data: bool,
+    /// How far behind its primary a replica may be and still answer; 0 = any.
+    pub replica_max_lag_bytes: u64,
+    pub replica_max_lag_ms: u64,
+    pub replica_read_only: bool,
+    pub replica_priority: u32,
+    pub replica_announced: bool,
+    /// Empty = the address of the connection.
+    pub replica_announce_ip: String,
+    /// 0 = `port`.
+    pub replica_announce_port: u16,
+    /// 0 = none are needed; so is a lag of 0.
+    pub min_replicas_to_write: u32,
+    /// Seconds.
+    pub min_replicas_max_lag: u32,
+    /// Seconds.
+    pub repl_ping_replica_period: u32,
+    pub repl_timeout: u32,
+    pub repl_disable_tcp_nodelay: bool,
+    /// Bytes.
+    pub repl_backlog_size: u64,
+    /// Seconds.
+    pub repl_diskless_sync_delay: u32,
+
     /// `None` = one per CPU the process may use, less one for the log core from 4 CPUs on.
     pub shards: Option<usize>,
     /// CPUs of the shards; empty = all the process may use.
@@ -154,6 +183,24 @@ impl Settings {
             auto_aof_rewrite_percentage: 0,
             auto_aof_rewrite_min_size: 0,
             aof_load_truncated: false,
+            replicaof: None,
+            masteruser: String::new(),
+            masterauth: String::new(),
+            replica_serve_stale_data: false,
+            replica_max_lag_bytes: 0,
+            replica_max_lag_ms: 0,
+            replica_read_only: false,
+            replica_priority: 0,
+            replica_announced: false,
+            replica_announce_ip: String::new(),
+            replica_announce_port: 0,
+            min_replicas_to_write: 0,
+            min_replicas_max_lag: 0,
+            repl_ping_replica_period: 0,
+            repl_timeout: 0,
+            repl_disable_tcp_nodelay: false,
+            repl_backlog_size: 0,
+            repl_diskless_sync_delay: 0,
             shards: None,
             server_cpulist: CpuList::default(),
             log_cpulist: CpuList::default(),
@@ -248,6 +295,7 @@ mod tests {
                 names().into_iter().find(|name| *name != setting.default).unwrap().to_owned()
             }
             Form::Memory(..) => "2mb".to_owned(),
+            Form::Shape("host port") => "a 7".to_owned(),
             Form::Shape("address ...") => "127.0.0.1 -::1".to_owned(),
             Form::Shape("percentile ...") => "12.5".to_owned(),
             Form::Shape("seconds changes ...") => "7 8".to_owned(),

@@ -203,10 +203,11 @@ mod tests {
     #[test]
     fn missing_features_cannot_be_set() {
         let mut settings = Settings::default();
-        for (name, value) in [("cluster-enabled", "yes"), ("min-replicas-to-write", "1"), ("tls-port", "1")] {
+        for (name, value) in [("cluster-enabled", "yes"), ("tls-port", "1")] {
             assert!(set(&mut settings, &[(name, value)]).is_err(), "{name}");
         }
-        assert_eq!(set(&mut settings, &[("min-replicas-to-write", "0"), ("save", "")]), Ok(()));
+        assert_eq!(set(&mut settings, &[("min-slaves-to-write", "2"), ("save", "")]), Ok(()));
+        assert_eq!(settings.min_replicas_to_write, 2);
         assert_eq!(settings.get("save").as_deref(), Some(""));
     }
 

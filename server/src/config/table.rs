@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 mod accepted;
 mod persistence;
+mod replication;
 mod serving;
 
 /// Rows that the help shows under one heading.
@@ -22,6 +23,7 @@ pub const GROUPS: &[Group] = &[
     Group { title: "Memory and expiry", rows: serving::MEMORY },
     Group { title: "Running and watching", rows: serving::RUNNING },
     Group { title: "Persistence", rows: persistence::PERSISTENCE },
+    Group { title: "Replication", rows: replication::REPLICATION },
     Group { title: "Cores", rows: serving::CORES },
     Group { title: "Files of the configuration", rows: accepted::FILES },
     Group { title: "Accepted: process and clients", rows: accepted::PROCESS },

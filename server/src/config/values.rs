@@ -271,6 +271,27 @@ impl Custom for Vec<f64> {
     }
 }
 
+/// `replicaof`: host and port, or `no one`, or nothing.
+impl Custom for Option<(String, u16)> {
+    fn parse(&mut self, words: &[String]) -> Result<(), String> {
+        *self = match words {
+            [] => None,
+            [empty] if empty.is_empty() => None,
+            [no, one] if no.eq_ignore_ascii_case("no") && one.eq_ignore_ascii_case("one") => None,
+            [host, port] => {
+                let port = parse::integer(port).and_then(|port| u16::try_from(port).ok());
+                Some((host.clone(), port.ok_or("Invalid master port")?))
+            }
+            _ => return Err("wrong number of arguments".into()),
+        };
+        Ok(())
+    }
+
+    fn print(&self) -> String {
+        self.as_ref().map(|(host, port)| format!("{host} {port}")).unwrap_or_default()
+    }
+}
+
 /// Addresses of `bind`. The reference server takes at most 16.
 impl Custom for Vec<String> {
     fn parse(&mut self, words: &[String]) -> Result<(), String> {

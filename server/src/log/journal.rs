@@ -28,6 +28,9 @@ const RETRY: u64 = 1000;
 /// `everysec`: milliseconds that a byte waits for a flush to begin.
 const FLUSH_EVERY: u64 = 1000;
 
+/// Bytes at the head of an increment that need not be the stream's.
+pub const LONGEST_PRELUDE: u64 = 32;
+
 /// Buffers larger than this are not kept for the next batch.
 const KEEP: usize = 1 << 20;
 
@@ -82,6 +85,8 @@ enum Goal {
     Open {
         part: Part,
         at: u64,
+        /// Offset in the stream of the file's first byte, if that is not known yet.
+        start: Option<u64>,
         founded: bool,
     },
     Rebase,
@@ -126,6 +131,8 @@ pub struct Journal {
     cut: Option<u64>,
     /// From the rotation's announcement to the base.
     rewriting: bool,
+    /// What the next increment begins with although the stream does not have it there: a file is read by itself.
+    prelude: Vec<u8>,
     /// The file that is to become the base.
     base: Option<String>,
     task: Option<Task>,
@@ -158,6 +165,7 @@ impl Journal {
             retry_at: 0,
             cut: None,
             rewriting: false,
+            prelude: Vec::new(),
             base: None,
             task: None,
             closing: false,
@@ -178,7 +186,7 @@ impl Journal {
         ];
         manifest.rebase(first, part.clone());
         steps.extend(manifest.publish());
-        journal.start_task(Goal::Open { part, at, founded: true }, steps, manifest);
+        journal.start_task(Goal::Open { part, at, start: None, founded: true }, steps, manifest);
         journal
     }
 
@@ -190,7 +198,7 @@ impl Journal {
             Some(part) => {
                 journal.start = at.wrapping_sub(length);
                 let steps = vec![Step::Open { name: part.name.clone(), length }, Step::FlushDirectory];
-                journal.start_task(Goal::Open { part, at, founded: true }, steps, manifest);
+                journal.start_task(Goal::Open { part, at, start: None, founded: true }, steps, manifest);
             }
             None => journal.start_increment(at, true),
         }
@@ -200,9 +208,10 @@ impl Journal {
     /// A log that is turned on amid work: everything from offset `at` on is kept, and counts once the base of
     /// the state at `at`, a snapshot that begins now, is in place (`rebase`). `manifest` is what the directory
     /// holds.
-    pub fn begin(manifest: Manifest, at: u64, policy: AppendFsync) -> Journal {
+    pub fn begin(manifest: Manifest, at: u64, policy: AppendFsync, prelude: Vec<u8>) -> Journal {
         let mut journal = Journal::new(manifest, policy, at);
         journal.rewriting = true;
+        journal.set_prelude(prelude);
         journal.start_increment(at, false);
         journal
     }
@@ -224,6 +233,13 @@ impl Journal {
         self.waiting.extend_from_slice(bytes);
         self.end += bytes.len() as u64;
         self.unflushed_since.get_or_insert(now);
+    }
+
+    /// What the next increment shall begin with, at most [`LONGEST_PRELUDE`] bytes: its reader starts in database 0, the stream
+    /// may be in another there.
+    pub fn set_prelude(&mut self, prelude: Vec<u8>) {
+        assert!(prelude.len() as u64 <= LONGEST_PRELUDE, "no SELECT is that long");
+        self.prelude = prelude;
     }
 
     /// A rewrite begins: what lies behind offset `at`, that of a cut among the bytes appended since `next` was
@@ -274,6 +290,35 @@ impl Journal {
     /// Bytes in the current increment.
     pub fn length(&self) -> u64 {
         self.written.wrapping_sub(self.start)
+    }
+
+    /// The oldest offset of the stream from which on the files have all of it.
+    pub fn oldest(&self) -> Option<u64> {
+        if !self.is_founded() {
+            return None;
+        }
+        let starts = self.manifest.increments().iter().rev().map_while(|part| part.start);
+        let first = starts.last().or(self.current.as_ref().and_then(|part| part.start))?;
+        Some(first + LONGEST_PRELUDE)
+    }
+
+    /// Files that may have the stream from offset `from` on, with the offset in each, to be tried in order: the first that
+    /// goes so far has it. Two, where an increment has just begun: the first bytes of it may be its prelude, and those of
+    /// the stream are in the one before.
+    pub fn locate(&self, from: u64) -> impl Iterator<Item = (&str, u64)> {
+        let parts = self.manifest.increments().iter().chain(&self.current);
+        let begun = parts.filter_map(|part| Some((part, part.start?))).filter(|(_, start)| *start <= from);
+        let mut last: Option<(&Part, u64)> = None;
+        let mut before = None;
+        for (part, start) in begun {
+            if last.is_none_or(|(last, _)| last.name != part.name) {
+                (before, last) = (last, Some((part, start)));
+            }
+        }
+        let surely = |(_, start): &(&Part, u64)| start + LONGEST_PRELUDE <= from;
+        let before = before.filter(|_| !last.as_ref().is_some_and(surely));
+        let last = last.filter(|last| surely(last) || before.is_some());
+        before.into_iter().chain(last).map(move |(part, start)| (part.name.as_str(), from - start))
     }
 
     /// The files, as the disk has them.
@@ -357,8 +402,14 @@ impl Journal {
 
     fn start_increment(&mut self, at: u64, founded: bool) {
         let mut manifest = self.manifest.clone();
-        let part = manifest.next_increment(self.current.as_ref().map_or(0, |part| part.seq), at);
-        let mut steps = vec![Step::Open { name: part.name.clone(), length: 0 }];
+        let prelude = std::mem::take(&mut self.prelude);
+        let (length, start) = (prelude.len() as u64, at.wrapping_sub(prelude.len() as u64));
+        let part = manifest.next_increment(self.current.as_ref().map_or(0, |part| part.seq), start);
+        let name = part.name.clone();
+        let mut steps = vec![Step::Open { name: name.clone(), length }];
+        if length > 0 {
+            steps.insert(0, Step::Put { name, bytes: prelude });
+        }
         if let Some(unlisted) = self.current.as_ref().filter(|_| !self.founded) {
             steps.push(Step::Remove { name: unlisted.name.clone() });
         }
@@ -367,7 +418,7 @@ impl Journal {
             manifest.add(part.clone());
             steps.extend(manifest.publish());
         }
-        self.start_task(Goal::Open { part, at, founded }, steps, manifest);
+        self.start_task(Goal::Open { part, at, start: Some(start), founded }, steps, manifest);
     }
 
     fn start_task(&mut self, goal: Goal, steps: Vec<Step>, manifest: Manifest) {
@@ -387,7 +438,10 @@ impl Journal {
         let Some(Task { goal, manifest, .. }) = self.task.take() else { return };
         self.manifest = manifest;
         match goal {
-            Goal::Open { part, at, founded } => self.opened(part, at, founded),
+            Goal::Open { part, at, start, founded } => {
+                self.start = start.unwrap_or(self.start);
+                self.opened(part, at, founded);
+            }
             Goal::Rebase => {
                 self.founded = true;
                 self.rewriting = false;
@@ -404,14 +458,10 @@ impl Journal {
         // Behind a condemned file what lies before the cut is not written: the base will hold it.
         let skipped = (at - self.given()) as usize;
         self.waiting.drain(..skipped);
-        if self.current.is_some() {
-            self.start = at;
-        }
         self.current = Some(part);
         (self.written, self.flushed) = (at, at);
         (self.condemned, self.torn, self.failed) = (false, false, None);
-        let start = self.start;
-        self.cut.take_if(|cut| *cut == start);
+        self.cut.take_if(|cut| *cut == at);
         self.founded = founded;
         if founded {
             self.durable = at;

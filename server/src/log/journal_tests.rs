@@ -238,7 +238,7 @@ fn a_rewrite_that_fails_behind_a_condemned_file_is_begun_anew() {
 
 #[test]
 fn a_log_that_is_turned_on_counts_from_its_base_on() {
-    let mut journal = Journal::begin(Manifest::new("a"), 40, AppendFsync::Always);
+    let mut journal = Journal::begin(Manifest::new("a"), 40, AppendFsync::Always, Vec::new());
     assert!(!journal.is_founded() && journal.is_rewriting());
     let opening = steps(&mut journal, 0);
     assert_eq!(shown(&opening), ["open a.1.incr.aof at 0", "flush"]);

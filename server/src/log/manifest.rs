@@ -147,6 +147,10 @@ impl Manifest {
         self.increments.last()
     }
 
+    pub(super) fn increments(&self) -> &[Part] {
+        &self.increments
+    }
+
     /// Files that nobody needs any more.
     pub fn history(&self) -> &[Part] {
         &self.history

@@ -86,10 +86,26 @@ impl Merger {
         self.at
     }
 
+    /// The database that the stream's next command would apply to, if its reader knows.
+    pub fn db(&self) -> Option<usize> {
+        self.db
+    }
+
     /// The stream's next command names its database: somebody begins to read at its end.
     /// A cut implies it.
     pub fn forget_db(&mut self) {
         self.db = None;
+    }
+
+    /// The stream goes on at offset `at`, wherever it was: nothing is waiting to be merged.
+    pub fn jump(&mut self, at: u64) {
+        (self.at, self.db) = (at, None);
+        self.lanes.iter_mut().for_each(|lane| lane.at = at);
+    }
+
+    /// Appends commands that are not the shards' to `out`, behind all that has been merged.
+    pub fn put(&mut self, out: &mut Vec<u8>, commands: &[u8]) {
+        Stream { out, db: &mut self.db, at: &mut self.at }.put(commands);
     }
 
     /// Takes in what `shard` sent, in the order of its numbers.

@@ -53,6 +53,8 @@ pub fn begins_as_rdb(head: &[u8]) -> bool {
 /// Reads one file: `scan` its pieces in order, `finish` at its end. Damage ends it.
 #[derive(Debug)]
 pub struct Scanner {
+    /// Of a file, which may have annotations and end in zeros; the stream of a primary has neither.
+    is_file: bool,
     /// What may belong to a command that is not whole.
     buffer: Vec<u8>,
     /// Offset in the file of the buffer's first byte.
@@ -82,6 +84,7 @@ impl Scanner {
     /// For the commands that begin at `offset` of a file.
     pub fn new(offset: u64) -> Scanner {
         Scanner {
+            is_file: true,
             buffer: Vec::new(),
             base: offset,
             done: 0,
@@ -90,6 +93,11 @@ impl Scanner {
             good: offset,
             zeros: None,
         }
+    }
+
+    /// For what a primary sends from `offset` of its history on: what comes out is all that came in, byte for byte.
+    pub fn of_stream(offset: u64) -> Scanner {
+        Scanner { is_file: false, ..Scanner::new(offset) }
     }
 
     /// Takes in the next bytes of the file, and appends to `out` all that is whole by now: commands as they stand there,
@@ -138,6 +146,11 @@ impl Scanner {
         self.good
     }
 
+    /// Bytes that came in and are not whole yet.
+    pub fn held(&self) -> u64 {
+        self.base + self.buffer.len() as u64 - self.good
+    }
+
     fn mark_good(&mut self) {
         if self.transaction.is_none() {
             self.good = self.base + self.done as u64;
@@ -160,7 +173,7 @@ impl Scanner {
 
     /// Reads on to the end of a command and says where in the buffer it begins; `None` if it is not whole.
     fn read(&mut self) -> Result<Option<usize>, Fault> {
-        while self.buffer.get(self.done) == Some(&b'#') {
+        while self.is_file && self.buffer.get(self.done) == Some(&b'#') {
             let line = &self.buffer[self.done..];
             match memchr::memchr2(b'\n', 0, &line[..line.len().min(MAX_ANNOTATION)]) {
                 Some(zero) if line[zero] == 0 => {
@@ -192,7 +205,7 @@ impl Scanner {
     fn fail(&mut self, fault: Fault) -> Result<(), Damage> {
         let from = fault.0;
         let damage = self.damage(fault);
-        if self.buffer.get(from) != Some(&0) {
+        if !self.is_file || self.buffer.get(from) != Some(&0) {
             return Err(damage);
         }
         self.done = from;

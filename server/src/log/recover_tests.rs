@@ -110,6 +110,21 @@ fn damage_is_named_with_its_offset() {
 }
 
 #[test]
+fn a_stream_has_neither_annotations_nor_zeros() {
+    for (bytes, error) in [
+        (&b"#TS:1700000000\r\n"[..], "offset 14: '#' where '*' should be"),
+        (b"\0", "offset 14: '\\x00' where '*' should be"),
+        (b"*1\r\n$4\r\nPING\0", "offset 26: no line ending behind an argument"),
+    ] {
+        let mut scanner = Scanner::of_stream(0);
+        let mut out = Vec::new();
+        let stream = [command(&["PING"]).as_slice(), bytes].concat();
+        let damage = scanner.scan(&stream, &mut out).expect_err("damage");
+        assert_eq!((damage.to_string().as_str(), out), (error, command(&["PING"])));
+    }
+}
+
+#[test]
 fn a_claimed_length_costs_nothing() {
     let mut scanner = Scanner::new(0);
     scanner.scan(b"*2000000000\r\n$2000000000\r\nabc", &mut Vec::new()).expect("not damaged");

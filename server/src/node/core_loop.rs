@@ -1,6 +1,6 @@
 //! The loop of one core: sockets and mail in, commands run, replies and mail out.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use slab::Slab;
@@ -8,14 +8,14 @@ use slab::Slab;
 use super::door::{Arrival, Door};
 use super::log_side::LogSide;
 use super::logging::Log;
-use super::mail::Mail;
+use super::mail::{Mail, Newcomer};
 use super::pager::Pager;
 use super::shared::Shared;
 use super::start::Watchdog;
 use crate::config::LogLevel;
 use crate::runtime::signals::Waker;
 use crate::runtime::{ConnId, Event, Fault, Listener, Net, NetOptions, Port, Wait, clock, process};
-use crate::session::{Machine, Upkeep};
+use crate::session::{HandOver, Machine, Upkeep};
 use crate::transaction::Message;
 
 /// What a core is given at start.
@@ -52,6 +52,9 @@ struct CoreLoop {
     /// Connection of each session key.
     conn_of: Vec<ConnId>,
     accepted: Vec<(usize, std::os::fd::OwnedFd)>,
+    /// Connections to hand over as soon as the kernel has let go of them, and those that it has.
+    leaving: HashMap<ConnId, HandOver>,
+    detached: Vec<(ConnId, std::os::fd::OwnedFd)>,
     log: Log,
     loglevel: LogLevel,
     waker: Waker,
@@ -116,6 +119,8 @@ impl CoreLoop {
             conns: Slab::new(),
             conn_of: Vec::new(),
             accepted: Vec::new(),
+            leaving: HashMap::new(),
+            detached: Vec::new(),
             log,
             loglevel,
             waker,
@@ -144,6 +149,10 @@ impl CoreLoop {
                 Event::Released { conn } => {
                     self.conns.remove(conn as usize);
                 }
+                Event::Detached { conn, socket } => {
+                    self.conns.remove(conn as usize);
+                    self.detached.push((conn, socket));
+                }
                 Event::File(_) => unreachable!("a shard has no files"),
                 Event::Accepted { listener, socket } => self.accepted.push((listener, socket)),
                 Event::AcceptPaused { error, .. } => {
@@ -151,6 +160,11 @@ impl CoreLoop {
                     tracing::warn!("accepting new connections pauses: {reason}");
                 }
             }
+        }
+        for (conn, socket) in std::mem::take(&mut self.detached) {
+            let Some(HandOver { addr, request, identity, .. }) = self.leaving.remove(&conn) else { continue };
+            let newcomer = Newcomer { socket, addr, request, identity };
+            self.port.send(self.machine.post.cores(), Mail::Replica(Box::new(newcomer)));
         }
         for (listener, socket) in std::mem::take(&mut self.accepted) {
             let unix = self.unix[listener].as_deref();
@@ -296,6 +310,12 @@ impl CoreLoop {
         }
         for key in std::mem::take(&mut self.machine.actions.resume) {
             self.net.resume(self.conn_of[key]);
+        }
+        for hand_over in std::mem::take(&mut self.machine.actions.hand_over) {
+            let conn = self.conn_of[hand_over.key];
+            self.leaving.insert(conn, hand_over);
+            self.net.detach(conn);
+            self.shared.left();
         }
         for key in std::mem::take(&mut self.machine.actions.close) {
             self.net.close(self.conn_of[key]);

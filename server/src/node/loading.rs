@@ -6,6 +6,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::mail::{Applied, Encoded, Entries, Mail};
+use super::snapshot::{DB_AUX, OWN_AUX};
 use crate::keyspace::{Ring, slot_of};
 use crate::log::{self, Scanner};
 use crate::rdb::{Item, Reader, Step};
@@ -63,12 +64,28 @@ pub struct Loader<'a, S: Shards> {
     /// Keys of snapshots and bytes of commands so far, to be told.
     pub keys: u64,
     pub bytes: u64,
+    /// Torc wrote the last snapshot that was loaded.
+    pub is_own: bool,
+    /// The database in which a stream goes on behind it.
+    pub stream_db: usize,
     batches: Vec<Entries>,
     db: usize,
 }
 
+/// Where bytes to load come from; `S`: what a source may have to wait with.
+pub trait Source<S> {
+    /// Appends the next piece to `buffer`; false at the end.
+    fn fill(&mut self, shards: &mut S, buffer: &mut Vec<u8>) -> Result<bool, Fault>;
+
+    fn name(&self) -> String;
+
+    fn damage(&self, damage: &impl std::fmt::Display) -> Fault {
+        Fault::new(format!("{} is damaged: {damage}", self.name()))
+    }
+}
+
 /// A file that is read in pieces.
-struct Source {
+struct Piecewise {
     path: PathBuf,
     file: File,
     length: u64,
@@ -77,16 +94,17 @@ struct Source {
     told: u64,
 }
 
-impl Source {
-    fn open(path: &Path) -> Result<Source, Fault> {
+impl Piecewise {
+    fn open(path: &Path) -> Result<Piecewise, Fault> {
         let fault = |error| Fault::io(format!("cannot read '{}'", path.display()), &error);
         let file = File::open(path).map_err(fault)?;
         let length = file.metadata().map_err(fault)?.len();
-        Ok(Source { path: path.to_owned(), file, length, read: 0, told: 0 })
+        Ok(Piecewise { path: path.to_owned(), file, length, read: 0, told: 0 })
     }
+}
 
-    /// Appends the next piece to `buffer`; false at the end.
-    fn fill(&mut self, buffer: &mut Vec<u8>) -> Result<bool, Fault> {
+impl<S> Source<S> for Piecewise {
+    fn fill(&mut self, _shards: &mut S, buffer: &mut Vec<u8>) -> Result<bool, Fault> {
         let start = buffer.len();
         buffer.resize(start + PIECE, 0);
         let count = self
@@ -103,30 +121,41 @@ impl Source {
         Ok(count > 0)
     }
 
-    fn damage(&self, damage: &impl std::fmt::Display) -> Fault {
-        Fault::new(format!("'{}' is damaged: {damage}", self.path.display()))
+    fn name(&self) -> String {
+        format!("'{}'", self.path.display())
     }
 }
 
 impl<'a, S: Shards> Loader<'a, S> {
     pub fn new(shards: &'a mut S, ring: Ring, databases: usize) -> Self {
         let batches = (0..ring.shards()).map(|_| Entries::default()).collect();
-        Loader { shards, ring, databases, keys: 0, bytes: 0, batches, db: 0 }
+        Loader { shards, ring, databases, keys: 0, bytes: 0, is_own: false, stream_db: 0, batches, db: 0 }
     }
 
     /// Loads a snapshot file.
     pub fn snapshot(&mut self, path: &Path) -> Result<(), Fault> {
-        let mut source = Source::open(path)?;
+        self.stream(Piecewise::open(path)?)
+    }
+
+    /// Loads the snapshot that `source` brings.
+    pub fn stream(&mut self, mut source: impl Source<S>) -> Result<(), Fault> {
         let mut buffer = Vec::new();
         self.entries(&mut source, &mut buffer)?;
         self.settle()
     }
 
+    /// Has a command applied, behind all that is under way.
+    pub fn command(&mut self, command: &[u8]) -> Result<(), Fault> {
+        self.settle()?;
+        self.feed(command.to_vec());
+        self.settle()
+    }
+
     /// Loads one file of the log; returns the length of its good part. A torn tail is cut off if `torn_allowed`.
     pub fn log(&mut self, path: &Path, torn_allowed: bool) -> Result<u64, Fault> {
-        let mut source = Source::open(path)?;
+        let mut source = Piecewise::open(path)?;
         let mut buffer = Vec::new();
-        source.fill(&mut buffer)?;
+        source.fill(self.shards, &mut buffer)?;
         let mut begin = 0;
         if log::begins_as_rdb(&buffer) {
             self.entries(&mut source, &mut buffer)?;
@@ -141,9 +170,9 @@ impl<'a, S: Shards> Loader<'a, S> {
     }
 
     /// Ships the entries of an RDB file; what lies behind its end stays in `buffer`.
-    fn entries(&mut self, source: &mut Source, buffer: &mut Vec<u8>) -> Result<(), Fault> {
+    fn entries(&mut self, source: &mut impl Source<S>, buffer: &mut Vec<u8>) -> Result<(), Fault> {
         let mut reader = Reader::default();
-        self.db = 0;
+        (self.db, self.is_own, self.stream_db) = (0, false, 0);
         loop {
             let mut used = 0;
             let ended = loop {
@@ -163,19 +192,19 @@ impl<'a, S: Shards> Loader<'a, S> {
             if ended {
                 return self.flush_all();
             }
-            if !source.fill(buffer)? {
+            if !source.fill(self.shards, buffer)? {
                 return Err(source.damage(&reader.cut_off(buffer.len())));
             }
         }
     }
 
-    fn item(&mut self, item: Item<'_>, source: &Source) -> Result<(), Fault> {
+    fn item(&mut self, item: Item<'_>, source: &impl Source<S>) -> Result<(), Fault> {
         match item {
             Item::Select(db) => {
                 self.db = usize::try_from(db).ok().filter(|db| *db < self.databases).ok_or_else(|| {
                     Fault::new(format!(
-                        "'{}' has keys in database {db}: raise 'databases' ({})",
-                        source.path.display(),
+                        "{} has keys in database {db}: raise 'databases' ({})",
+                        source.name(),
                         self.databases
                     ))
                 })?;
@@ -203,7 +232,13 @@ impl<'a, S: Shards> Loader<'a, S> {
                 }
             }
             Item::Skipped { what, offset } => {
-                tracing::warn!("{}: offset {offset}: {what} is skipped", source.path.display());
+                tracing::warn!("{}: offset {offset}: {what} is skipped", source.name());
+            }
+            Item::Aux { name, .. } if name == OWN_AUX => self.is_own = true,
+            Item::Aux { name, value } if name == DB_AUX => {
+                let text = std::str::from_utf8(&value).ok();
+                let db = text.and_then(|text| text.parse().ok()).filter(|db| *db < self.databases);
+                self.stream_db = db.unwrap_or(0);
             }
             Item::Aux { .. } | Item::Resize { .. } | Item::End => {}
         }
@@ -232,7 +267,7 @@ impl<'a, S: Shards> Loader<'a, S> {
     /// Feeds the commands of a log, whole ones and whole transactions only.
     fn commands(
         &mut self,
-        source: &mut Source,
+        source: &mut Piecewise,
         mut buffer: Vec<u8>,
         begin: u64,
         torn_allowed: bool,
@@ -240,7 +275,7 @@ impl<'a, S: Shards> Loader<'a, S> {
         let mut scanner = Scanner::new(begin);
         loop {
             let mut whole = Vec::new();
-            scanner.scan(&buffer, &mut whole).map_err(|damage| source.damage(&damage))?;
+            scanner.scan(&buffer, &mut whole).map_err(|damage| Source::<S>::damage(source, &damage))?;
             if !whole.is_empty() {
                 self.feed(whole);
             }
@@ -248,7 +283,7 @@ impl<'a, S: Shards> Loader<'a, S> {
                 self.wait()?;
             }
             buffer.clear();
-            if !source.fill(&mut buffer)? {
+            if !source.fill(self.shards, &mut buffer)? {
                 break;
             }
         }
@@ -264,7 +299,7 @@ impl<'a, S: Shards> Loader<'a, S> {
             }
             Some(torn) => Err(Fault::new(format!(
                 "{}; 'aof-load-truncated yes' starts without a torn end of the last file",
-                source.damage(&torn)
+                Source::<S>::damage(source, &torn)
             ))),
             None => Ok(end.good),
         }

@@ -6,19 +6,30 @@ use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use slab::Slab;
+
 use super::files::{Directory, flush_directory};
 use super::loading::{Loader, Shards, Underway};
 use super::mail::{Mail, Serve};
 use super::progress::Progress;
 use super::shared::Shared;
 use super::snapshot::{self, Asker, Purpose, Snapshot};
-use crate::commands::{Ask, LogFacts, Task};
+use crate::commands::{Ask, Cut, LogFacts, ReplicationFacts, Task};
 use crate::config::Settings;
 use crate::keyspace::Ring;
 use crate::log::{Action, Doing, Journal, Manifest, Merged, Merger, manifest_name, temporary};
+use crate::replication::{Goal, History, Primary, ReplicaId, Waiters};
 use crate::resp::Reply;
-use crate::runtime::{Event, Fault, FileDone, FileOp, Net, NetOptions, Port, Wait, Waker, clock};
+use crate::runtime::{ConnId, Event, Fault, FileDone, FileOp, Net, NetOptions, Port, Wait, Waker, clock};
 use crate::transaction::{Late, Message};
+
+mod following;
+mod replicas;
+mod snapshots;
+mod start;
+
+use following::{Role, Upstream};
+use start::find_manifest;
 
 /// Longest sleep, ms: save points and figures are looked at as often.
 const LONGEST_SLEEP_MS: u64 = 100;
@@ -56,6 +67,8 @@ struct LogCore {
     directory: Option<Directory>,
     journal: Option<Journal>,
     founding: Option<Manifest>,
+    /// The history is to be noted once the files are its own.
+    history_due: bool,
     merger: Merger,
     /// New bytes of the stream, kept for its buffer.
     stream: Vec<u8>,
@@ -68,7 +81,7 @@ struct LogCore {
     cuts: u64,
     underway: Underway,
     facts: LogFacts,
-    told_facts: Option<LogFacts>,
+    told_facts: Option<(LogFacts, ReplicationFacts)>,
     /// Why the journal refuses writes, and what the shards were last told of why writes are refused.
     journal_fault: Option<Box<str>>,
     told_fault: Option<Box<str>>,
@@ -78,7 +91,25 @@ struct LogCore {
     /// Effects of all shards when the last snapshot began.
     saved_changes: u64,
     stopping: bool,
+    /// The servers that follow this one, by the numbers of their connections.
+    primary: Primary,
+    links: Slab<()>,
+    /// Clients that wait for replicas: those that asked in this turn, in the last one, and all before.
+    asked_waits: Vec<Wish>,
+    ripe_waits: Vec<Wish>,
+    waiters: Waiters<Option<Asker>>,
+    too_few_replicas: bool,
+    /// The server that this one follows; what it is to become, and the cut under way for that.
+    upstream: Option<Upstream>,
+    next_role: Option<Role>,
+    role_cut: Option<NonZeroU64>,
+    role_askers: Vec<Asker>,
+    /// While stopping: how long replicas are waited for, ms.
+    part_until: Option<u64>,
 }
+
+/// Who waits for what, until when (ms).
+type Wish = (Option<Asker>, Goal, Option<u64>);
 
 /// Runs the log core until all shards have ended and the files are closed.
 pub async fn run(parts: LogParts) -> Result<(), Fault> {
@@ -103,7 +134,8 @@ impl LogCore {
     /// Loads the data; `None` if the server is told to stop meanwhile.
     fn start(port: Port<Mail>, shared: Arc<Shared>, settings: Settings) -> Result<Option<Self>, Fault> {
         let shards = port.core();
-        let net = Net::new(NetOptions { buffers: 2, ..NetOptions::default() }, port.bell())?;
+        let net = Net::new(NetOptions { buffers: 16, ..NetOptions::default() }, port.bell())?;
+        let primary = Primary::new(History::new(clock::random_id()), replicas::bounds(&settings));
         let now = clock::unix_us() / 1_000_000;
         let mut core = LogCore {
             net,
@@ -114,6 +146,7 @@ impl LogCore {
             directory: None,
             journal: None,
             founding: None,
+            history_due: false,
             merger: Merger::new(shards, 0),
             stream: Vec::new(),
             progress: vec![Progress::default(); shards],
@@ -136,6 +169,17 @@ impl LogCore {
             retry_at: 0,
             saved_changes: 0,
             stopping: false,
+            primary,
+            links: Slab::new(),
+            asked_waits: Vec::new(),
+            ripe_waits: Vec::new(),
+            waiters: Waiters::default(),
+            too_few_replicas: false,
+            upstream: None,
+            next_role: None,
+            role_cut: None,
+            role_askers: Vec::new(),
+            part_until: None,
         };
         core.publish();
         let loaded = core.load();
@@ -149,89 +193,14 @@ impl LogCore {
             (None, true) => Serve::Unlogged,
         });
         core.facts.loading = false;
+        core.next_role =
+            core.settings.replicaof.clone().map(|(host, port)| Role::Follow { host: host.into(), port });
         core.publish();
         Ok(Some(core))
     }
 
     fn serve(&mut self, serve: Serve) {
         (0..self.shards).for_each(|shard| self.port.send(shard, Mail::Serve(serve)));
-    }
-
-    // ---- loading ----
-
-    fn load(&mut self) -> Result<(), Fault> {
-        let began = clock::monotonic_us();
-        let dir = PathBuf::from(&self.settings.dir);
-        let dump = dir.join(&self.settings.dbfilename);
-        if self.settings.appendonly {
-            self.load_log(&dir, &dump)?;
-        } else if dump.exists() {
-            self.load_files(|loader| loader.snapshot(&dump))?;
-        }
-        let seconds = (clock::monotonic_us() - began) as f64 / 1e6;
-        tracing::info!("the data is there after {seconds:.3} s");
-        Ok(())
-    }
-
-    /// Runs `load` and says what came of it.
-    fn load_files<T>(
-        &mut self,
-        load: impl FnOnce(&mut Loader<'_, Self>) -> Result<T, Fault>,
-    ) -> Result<T, Fault> {
-        let (ring, databases) = (Ring::new(self.shards), self.settings.databases);
-        let mut loader = Loader::new(self, ring, databases);
-        let loaded = load(&mut loader)?;
-        let (keys, bytes) = (loader.keys, loader.bytes);
-        tracing::info!("loaded {keys} keys of snapshots and {bytes} bytes of commands");
-        Ok(loaded)
-    }
-
-    fn load_log(&mut self, dir: &Path, dump: &Path) -> Result<(), Fault> {
-        let prefix = self.settings.appendfilename.clone();
-        let policy = self.settings.appendfsync;
-        let directory = Directory::open(&dir.join(&self.settings.appenddirname))?;
-        directory.sweep();
-        match find_manifest(&directory, dir, &prefix)? {
-            Some(manifest) => {
-                let (length, at) = self.load_manifest(&directory, &manifest)?;
-                self.merger = Merger::new(self.shards, at);
-                self.journal = Some(Journal::resume(manifest, length, at, policy));
-            }
-            None if dump.exists() => {
-                tracing::info!("no append-only file yet: beginning it with '{}'", dump.display());
-                self.load_files(|loader| loader.snapshot(dump))?;
-                self.found(Manifest::new(&prefix));
-            }
-            None => self.journal = Some(Journal::fresh(&prefix, snapshot::empty(), 0, policy)),
-        }
-        self.directory = Some(directory);
-        Ok(())
-    }
-
-    /// The log begins with the next cut: with it all shards open their outboxes.
-    fn found(&mut self, manifest: Manifest) {
-        self.founding = Some(manifest);
-        self.queue.push_back((Purpose::Rewrite, None));
-    }
-
-    /// Loads all files of the log; returns the good length of the last increment and the stream's offset there.
-    fn load_manifest(&mut self, directory: &Directory, manifest: &Manifest) -> Result<(u64, u64), Fault> {
-        let files: Vec<_> = manifest.files().cloned().collect();
-        let last = manifest.last_increment().cloned();
-        let torn_allowed = self.settings.aof_load_truncated;
-        let mut at = 0;
-        let mut length = 0;
-        self.load_files(|loader| {
-            for part in &files {
-                let is_last = last.as_ref() == Some(part);
-                length = loader.log(&directory.path(&part.name), torn_allowed && is_last)?;
-                if part.kind == crate::log::Kind::Increment {
-                    at = part.start.unwrap_or(at) + length;
-                }
-            }
-            Ok(())
-        })?;
-        Ok(if last.is_some() { (length, at) } else { (0, at) })
     }
 
     // ---- a turn ----
@@ -244,7 +213,10 @@ impl LogCore {
         self.merge();
         self.write_journal();
         self.tell_fault();
+        self.look_after_role();
         self.write_snapshot();
+        self.settle_waits();
+        self.serve_replicas();
         self.tell_shards();
         self.look_after_snapshots();
         self.port.flush(&mut self.net);
@@ -254,17 +226,7 @@ impl LogCore {
         let now = now_ms();
         let due = self.journal.as_ref().and_then(Journal::wake);
         let ms = due.map_or(LONGEST_SLEEP_MS, |due| due.saturating_sub(now).min(LONGEST_SLEEP_MS));
-        if ms == 0 { Wait::Poll } else { Wait::AtMost(ms) }
-    }
-
-    fn take_events(&mut self) {
-        let mut done = Vec::new();
-        while let Some(event) = self.net.next_event() {
-            if let Event::File(ended) = event {
-                done.push(ended);
-            }
-        }
-        done.into_iter().for_each(|ended| self.file_done(ended));
+        if ms == 0 || !self.ripe_waits.is_empty() { Wait::Poll } else { Wait::AtMost(ms) }
     }
 
     fn take_mail(&mut self) {
@@ -284,12 +246,19 @@ impl LogCore {
                     }
                 }
                 Mail::Applied(applied) => self.underway.applied = applied,
+                // As the reference server goes on: to stop would not bring the primary's change here.
+                Mail::ApplyFailed(why) if self.follows() => {
+                    tracing::error!(
+                        "a command of the primary cannot be applied, the data differs now: {why}"
+                    );
+                }
                 Mail::ApplyFailed(why) => {
                     self.underway
                         .failure
                         .get_or_insert(format!("the append-only file cannot be applied: {why}"));
                 }
                 Mail::Settings(settings) => self.apply_settings(*settings),
+                Mail::Replica(newcomer) => self.welcome(*newcomer),
                 _ => unreachable!("shards send the log core nothing else"),
             }
         }
@@ -298,6 +267,7 @@ impl LogCore {
     /// Applies what a CONFIG SET changed.
     fn apply_settings(&mut self, settings: Settings) {
         let before = std::mem::replace(&mut self.settings, settings);
+        self.primary.set_bounds(replicas::bounds(&self.settings));
         if let Some(journal) = &mut self.journal {
             journal.set_policy(self.settings.appendfsync);
         }
@@ -314,47 +284,72 @@ impl LogCore {
             if self.snapshot.as_ref().is_some_and(|snapshot| snapshot.purpose == Purpose::Rewrite) {
                 self.fail_snapshot(&std::io::Error::other("the append-only file is turned off"));
             }
-            (self.journal, self.founding, self.directory, self.journal_fault) = (None, None, None, None);
-            for operation in self.operations.values_mut() {
-                if matches!(operation, Operation::JournalWrite | Operation::JournalFlush) {
-                    *operation = Operation::Abandoned;
-                }
+            self.drop_journal();
+            (self.founding, self.directory) = (None, None);
+        }
+    }
+
+    /// Nothing more is written to the journal; returns what its directory holds.
+    fn drop_journal(&mut self) -> Option<Manifest> {
+        for operation in self.operations.values_mut() {
+            if matches!(operation, Operation::JournalWrite | Operation::JournalFlush) {
+                *operation = Operation::Abandoned;
             }
         }
+        self.journal_fault = None;
+        self.journal.take().map(|journal| journal.manifest().clone())
     }
 
     fn turn_on(&mut self) -> Result<(), Fault> {
         let (dir, prefix) = (PathBuf::from(&self.settings.dir), self.settings.appendfilename.clone());
         let directory = Directory::open(&dir.join(&self.settings.appenddirname))?;
         let manifest = find_manifest(&directory, &dir, &prefix)?;
-        self.found(manifest.unwrap_or_else(|| Manifest::new(&prefix)));
         self.directory = Some(directory);
+        self.found(manifest.unwrap_or_else(|| Manifest::new(&prefix)));
         Ok(())
     }
 
-    /// Orders what has come and appends it to the log.
+    /// Orders what has come, for the files and the replicas.
     fn merge(&mut self) {
-        let LogCore { merger, stream, progress, journal, snapshot, .. } = self;
+        let LogCore { merger, stream, progress, .. } = self;
         stream.clear();
         let mut cut = None;
         merger.merge(stream, &mut |merged| match merged {
             Merged::Cut { number, at } => cut = Some((number, at)),
             Merged::Consumed { shard, seq, at } => progress[shard].consumed.push_back((seq, at)),
         });
-        let cut = cut.filter(|(number, _)| {
-            snapshot.as_ref().is_some_and(|one| one.number == *number && one.purpose == Purpose::Rewrite)
+        let number = cut.map(|(number, _)| number);
+        let purpose = self.snapshot.as_mut().filter(|one| Some(one.number) == number).map(|snapshot| {
+            snapshot.is_cut = true;
+            snapshot.purpose
         });
-        if let (Some((_, at)), Some(manifest)) = (cut, self.founding.take_if(|_| cut.is_some())) {
+        let at = cut.map_or(0, |(_, at)| at);
+        if purpose == Some(Purpose::Sync) {
+            let start = self.merger.at() - self.stream.len() as u64;
+            self.primary.walk_at(at, start, now_ms());
+        }
+        let mut stream = std::mem::take(&mut self.stream);
+        self.primary.append(&stream, self.journal.as_ref().is_some_and(Journal::is_founded));
+        let rewrites = purpose == Some(Purpose::Rewrite);
+        // Our own stream names its database behind a cut, a primary's does not.
+        let prelude = if self.follows() { following::select(self.underway.applied.db) } else { Vec::new() };
+        if let Some(manifest) = self.founding.take_if(|_| rewrites) {
             // What came before is in the snapshot.
-            let behind = stream.len() - (merger.at() - at) as usize;
+            let behind = stream.len() - (self.merger.at() - at) as usize;
             stream.drain(..behind);
-            *journal = Some(Journal::begin(manifest, at, self.settings.appendfsync));
+            self.journal = Some(Journal::begin(manifest, at, self.settings.appendfsync, prelude.clone()));
             self.serve(Serve::Logged);
         }
-        let LogCore { journal: Some(journal), stream, .. } = self else { return };
-        journal.append(stream, now_ms());
-        if let Some((_, at)) = cut.filter(|_| !journal.is_rewriting()) {
-            journal.rotate(at);
+        if let Some(journal) = &mut self.journal {
+            journal.append(&stream, now_ms());
+            if rewrites && !journal.is_rewriting() {
+                journal.set_prelude(prelude);
+                journal.rotate(at);
+            }
+        }
+        self.stream = stream;
+        if number.is_some() && number == self.role_cut {
+            self.begin_role();
         }
     }
 
@@ -387,9 +382,13 @@ impl LogCore {
                 Doing::Flushing => "flushing",
             };
             let error = std::io::Error::from_raw_os_error(trouble.error);
-            format!("Errors {doing} the AOF file: {error}").into_boxed_str()
+            format!("MISCONF Errors {doing} the AOF file: {error}").into_boxed_str()
         });
         self.facts.last_write_failed = trouble.is_some();
+        if self.history_due && self.founding.is_none() && journal.is_founded() && !journal.is_rewriting() {
+            self.history_due = false;
+            self.note_history();
+        }
     }
 
     /// Tells the shards why writes are refused, if that has changed.
@@ -397,7 +396,11 @@ impl LogCore {
         let snapshots_fail = self.facts.last_save_failed
             && self.settings.stop_writes_on_bgsave_error
             && !self.settings.save.is_empty();
-        let fault = self.journal_fault.as_deref().or_else(|| snapshots_fail.then_some(SNAPSHOTS_FAIL));
+        let fault = self
+            .journal_fault
+            .as_deref()
+            .or_else(|| snapshots_fail.then_some(SNAPSHOTS_FAIL))
+            .or_else(|| self.too_few_replicas.then_some("NOREPLICAS Not enough good replicas to write."));
         if fault == self.told_fault.as_deref() {
             return;
         }
@@ -428,7 +431,7 @@ impl LogCore {
                 if self.snapshot.as_ref().is_none_or(|one| one.number != number) => {}
             Some(Operation::SnapshotWrite(number)) if error == 0 => {
                 let Some(snapshot) = &mut self.snapshot else { return };
-                for shard in snapshot.wrote(&bytes) {
+                for shard in snapshot.wrote() {
                     self.port.send(shard, Mail::ChunkTaken(number.get()));
                 }
             }
@@ -455,208 +458,7 @@ impl LogCore {
         }
     }
 
-    // ---- snapshots ----
-
-    fn asked(&mut self, from: usize, ask: Ask) {
-        let asker = ask.reply_to.map(|(session, reply)| Asker { core: from, session, reply });
-        let busy = self.snapshot.as_ref().map(|snapshot| snapshot.purpose);
-        let rewriting = busy == Some(Purpose::Rewrite);
-        let answer: Result<&str, &str> = match ask.task {
-            Task::Save | Task::BgSave { .. } if busy == Some(Purpose::Save) => {
-                Err("ERR Background save already in progress")
-            }
-            Task::Save => return self.queue.push_back((Purpose::Save, asker)),
-            Task::BgSave { schedule: false } if rewriting => Err(
-                "ERR Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE SCHEDULE in \
-                 order to schedule a BGSAVE whenever possible.",
-            ),
-            Task::BgSave { .. } => {
-                self.queue.push_back((Purpose::Save, None));
-                Ok(if rewriting { "Background saving scheduled" } else { "Background saving started" })
-            }
-            Task::RewriteAof if rewriting => {
-                Err("ERR Background append only file rewriting already in progress")
-            }
-            Task::RewriteAof => {
-                self.queue.push_back((Purpose::Rewrite, None));
-                Ok(match busy {
-                    Some(_) => "Background append only file rewriting scheduled",
-                    None => "Background append only file rewriting started",
-                })
-            }
-        };
-        self.answer(asker, answer);
-        self.look_after_snapshots();
-        self.publish();
-    }
-
-    fn answer(&mut self, asker: Option<Asker>, answer: Result<&str, &str>) {
-        let Some(Asker { core, session, reply }) = asker else { return };
-        let mut bytes = Vec::new();
-        let mut writer = Reply::new(&mut bytes, false);
-        match answer {
-            Ok(line) => writer.simple(line),
-            Err(line) => writer.error_line(line),
-        }
-        let late = Message::Late(Late { session, reply, bytes });
-        self.port.send(core, Mail::Messages(vec![late]));
-    }
-
-    /// Begins what is due: what was asked for, a save point reached, a log that has grown.
-    fn look_after_snapshots(&mut self) {
-        let now = now_ms();
-        if now >= self.published + LONGEST_SLEEP_MS {
-            self.publish();
-            if self.snapshot.is_none() && self.queue.is_empty() && now >= self.retry_at && !self.stopping {
-                self.queue.extend(self.due().map(|purpose| (purpose, None)));
-            }
-        }
-        if self.snapshot.is_none()
-            && let Some((purpose, asker)) = self.queue.pop_front()
-        {
-            self.begin_snapshot(purpose, asker);
-        }
-        if !self.stopping && self.shared.is_stop_asked() {
-            self.prepare_stop();
-        }
-        if self.stopping && self.snapshot.is_none() && self.queue.is_empty() && !self.shared.is_stopping() {
-            self.shared.stop();
-            // It wakes them, and there is no cut to end.
-            (0..self.shards).for_each(|shard| self.port.send(shard, Mail::EndCut(0)));
-        }
-    }
-
-    fn due(&self) -> Option<Purpose> {
-        let changes = self.shared.changes() - self.saved_changes;
-        let elapsed = clock::unix_us() / 1_000_000 - self.facts.last_save;
-        let reached = self
-            .settings
-            .save
-            .iter()
-            .any(|point| changes >= point.changes.max(1) && elapsed > i64::from(point.seconds));
-        if reached {
-            return Some(Purpose::Save);
-        }
-        let journal = self.journal.as_ref()?;
-        let (size, base) = (self.facts.aof_size, self.facts.aof_base_size.max(1));
-        let percentage = u64::from(self.settings.auto_aof_rewrite_percentage);
-        let grown = percentage > 0
-            && size >= self.settings.auto_aof_rewrite_min_size
-            && (size - base.min(size)) * 100 / base >= percentage;
-        (grown || journal.needs_rewrite()).then_some(Purpose::Rewrite)
-    }
-
-    fn begin_snapshot(&mut self, purpose: Purpose, asker: Option<Asker>) {
-        if purpose == Purpose::Rewrite && self.directory.is_none() {
-            tracing::info!("there is no append-only file to rewrite");
-            return self.ended(purpose, true);
-        }
-        self.cuts += 1;
-        let number = NonZeroU64::MIN.saturating_add(self.cuts);
-        let path = match (purpose, &self.directory) {
-            (Purpose::Rewrite, Some(directory)) => directory.path(&temporary("base.rdb")),
-            _ => PathBuf::from(&self.settings.dir).join(format!("temp-{}.rdb", std::process::id())),
-        };
-        let now = clock::unix_us() / 1_000_000;
-        match File::create(&path) {
-            Ok(file) => {
-                let facts = (now, self.shared.changes(), self.shards);
-                self.snapshot = Some(Snapshot::new(number, purpose, asker, path, file, facts));
-                self.port.send(0, Mail::Cut(number));
-                tracing::info!("{purpose:?} begins");
-            }
-            Err(error) => {
-                tracing::warn!("cannot create '{}': {error}", path.display());
-                self.answer(asker, Err("ERR"));
-                self.ended(purpose, false);
-            }
-        }
-        self.publish();
-    }
-
-    fn write_snapshot(&mut self) {
-        let Some(snapshot) = &mut self.snapshot else { return };
-        if let Some((offset, bytes)) = snapshot.next_write() {
-            let op = self.net.write(&snapshot.file, bytes, offset);
-            self.operations.insert(op, Operation::SnapshotWrite(snapshot.number));
-        } else if snapshot.is_written() && !snapshot.flushing {
-            snapshot.flushing = true;
-            let op = self.net.flush(&snapshot.file);
-            self.operations.insert(op, Operation::SnapshotFlush(snapshot.number));
-        }
-    }
-
-    /// The file is whole and on the disk: gives it its name.
-    fn finish_snapshot(&mut self) {
-        let Some(snapshot) = self.snapshot.take() else { return };
-        let placed = match (snapshot.purpose, &mut self.journal) {
-            (Purpose::Rewrite, Some(journal)) => {
-                self.facts.aof_base_size = snapshot.size();
-                journal.rebase(temporary("base.rdb"));
-                Ok(())
-            }
-            _ => {
-                let dir = PathBuf::from(&self.settings.dir);
-                let target = dir.join(&self.settings.dbfilename);
-                fs::rename(&snapshot.path, target).and_then(|()| flush_directory(&dir))
-            }
-        };
-        if let Err(error) = placed {
-            self.snapshot = Some(snapshot);
-            return self.fail_snapshot(&error);
-        }
-        let now = clock::unix_us() / 1_000_000;
-        tracing::info!(
-            "{:?} ends: {} bytes in {} s",
-            snapshot.purpose,
-            snapshot.size(),
-            now - snapshot.began
-        );
-        match snapshot.purpose {
-            Purpose::Save => {
-                self.saved_changes = snapshot.changes;
-                self.facts.last_save = now;
-                self.facts.last_save_seconds = now - snapshot.began;
-            }
-            Purpose::Rewrite => self.facts.last_rewrite_seconds = now - snapshot.began,
-        }
-        self.ended(snapshot.purpose, true);
-        self.answer(snapshot.asker, Ok("OK"));
-    }
-
-    fn fail_snapshot(&mut self, error: &std::io::Error) {
-        let Some(snapshot) = self.snapshot.take() else { return };
-        tracing::warn!("cannot write '{}': {error}", snapshot.path.display());
-        let cut = snapshot.number.get();
-        (0..self.shards).for_each(|shard| self.port.send(shard, Mail::EndCut(cut)));
-        // It has a temporary name: at worst it stays until the next start.
-        let _ = fs::remove_file(&snapshot.path);
-        if snapshot.purpose == Purpose::Rewrite
-            && let Some(journal) = self.journal.as_mut().filter(|journal| journal.is_rewriting())
-        {
-            journal.abandon();
-        }
-        self.ended(snapshot.purpose, false);
-        self.answer(snapshot.asker, Err("ERR"));
-    }
-
-    fn ended(&mut self, purpose: Purpose, well: bool) {
-        if !well {
-            self.retry_at = now_ms() + 5000;
-        }
-        match purpose {
-            Purpose::Save => {
-                self.facts.saves += 1;
-                self.facts.last_save_failed = !well;
-            }
-            Purpose::Rewrite => {
-                self.facts.rewrites += 1;
-                self.facts.last_rewrite_failed = !well;
-            }
-        }
-        self.publish();
-        self.tell_fault();
-    }
+    // ---- what the shards are told ----
 
     /// Tells all shards what INFO says of the files.
     fn publish(&mut self) {
@@ -675,13 +477,14 @@ impl LogCore {
             facts.durable_offset = journal.durable();
             facts.pending = facts.offset - journal.written().min(facts.offset);
         }
-        if self.told_facts.as_ref() == Some(&self.facts) {
+        let facts = (self.facts.clone(), self.replication_facts());
+        if self.told_facts.as_ref() == Some(&facts) {
             return;
         }
         for shard in 0..self.shards {
-            self.port.send(shard, Mail::Facts(Box::new(self.facts.clone())));
+            self.port.send(shard, Mail::Facts(Box::new(facts.clone())));
         }
-        self.told_facts = Some(self.facts.clone());
+        self.told_facts = Some(facts);
     }
 
     // ---- the end ----
@@ -689,6 +492,9 @@ impl LogCore {
     /// The server is asked to stop: a last snapshot, if the save points say so, before the shards go.
     fn prepare_stop(&mut self) {
         self.stopping = true;
+        if self.snapshot.as_ref().is_some_and(|snapshot| snapshot.purpose == Purpose::Sync) {
+            self.fail_snapshot(&std::io::Error::other("the server stops"));
+        }
         let due = !self.settings.save.is_empty() && self.shared.changes() > self.saved_changes;
         if self.shared.save_at_stop().unwrap_or(due) {
             self.queue.push_back((Purpose::Save, None));
@@ -702,14 +508,15 @@ impl LogCore {
         }
         self.take_mail();
         self.merge();
-        let Some(journal) = &mut self.journal else { return self.operations.is_empty() };
+        let parted = self.has_parted();
+        let Some(journal) = &mut self.journal else { return parted && self.operations.is_empty() };
         journal.close();
         let settled = journal.is_settled() || journal.trouble().is_some();
-        settled && self.operations.is_empty()
+        settled && parted && self.operations.is_empty()
     }
 }
 
-const SNAPSHOTS_FAIL: &str = "Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. \
+const SNAPSHOTS_FAIL: &str = "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. \
      Commands that may modify the data set are disabled, because this instance is configured to report errors \
      during writes if RDB snapshotting fails (stop-writes-on-bgsave-error option). Please check the Redis logs for \
      details about the RDB error.";
@@ -724,11 +531,13 @@ impl Shards for LogCore {
         self.net.gather(Wait::AtMost(10), &self.port);
         self.take_events();
         self.take_mail();
-        if self.shared.is_stop_asked() {
-            self.shared.stop();
-            return Err(Fault::new("stopped while loading"));
+        if !self.shared.is_stop_asked() {
+            return Ok(());
         }
-        Ok(())
+        if self.upstream.is_none() {
+            self.shared.stop();
+        }
+        Err(Fault::new("stopped while loading"))
     }
 
     fn state(&mut self) -> &mut Underway {
@@ -739,31 +548,4 @@ impl Shards for LogCore {
 /// Milliseconds of a clock that never goes back.
 fn now_ms() -> u64 {
     clock::monotonic_us() / 1000
-}
-
-/// The manifest of the log in `directory`, or one that adopts an old-style file in `dir`.
-fn find_manifest(directory: &Directory, dir: &Path, prefix: &str) -> Result<Option<Manifest>, Fault> {
-    let path = directory.path(&manifest_name(prefix));
-    match fs::read(&path) {
-        Ok(text) => {
-            let manifest = Manifest::parse(prefix, &text)
-                .map_err(|error| Fault::new(format!("'{}' is damaged: {error}", path.display())))?;
-            if let Some(part) = manifest.files().find(|part| !directory.path(&part.name).exists()) {
-                let (manifest, file) = (path.display(), &part.name);
-                return Err(Fault::new(format!("'{manifest}' names the file '{file}', which is missing")));
-            }
-            Ok(Some(manifest))
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let old = dir.join(prefix);
-            if !old.is_file() {
-                return Ok(None);
-            }
-            tracing::info!("taking over the append-only file '{}'", old.display());
-            let fault = |error| Fault::io(format!("cannot move '{}'", old.display()), &error);
-            fs::rename(&old, directory.path(prefix)).map_err(fault)?;
-            Ok(Some(Manifest::adopt(prefix, prefix)))
-        }
-        Err(error) => Err(Fault::io(format!("cannot read '{}'", path.display()), &error)),
-    }
 }

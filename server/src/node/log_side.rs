@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 
 use super::mail::{Applied, Entries, Logged, Mail, Serve};
-use crate::config::AppendFsync;
+use crate::commands::{Link, PrimaryFacts};
+use crate::config::{AppendFsync, Settings};
 use crate::limits::{CUT_CHUNK, EFFECTS_IN_FLIGHT};
 use crate::rdb;
 use crate::runtime::Port;
@@ -47,7 +48,7 @@ impl LogSide {
     pub fn take(&mut self, mail: Mail, machine: &mut Machine, port: &mut Port<Mail>) {
         match mail {
             Mail::Logged(logged) => self.logged(logged, machine),
-            Mail::Cut(number) => machine.cut(number),
+            Mail::Cut(number, kind) => machine.cut(number, kind),
             Mail::ChunkTaken(cut) if cut == self.cut => self.chunks -= 1,
             Mail::EndCut(cut) if cut == machine.shard.data.cut => {
                 machine.shard.data.keyspace.end_cut();
@@ -66,8 +67,11 @@ impl LogSide {
             Mail::Serve(serve) => self.serve(serve, machine),
             Mail::WriteFault(fault) => machine.core.write_fault = fault,
             Mail::Facts(facts) => {
-                machine.core.loading = facts.loading;
-                machine.core.node.log = *facts;
+                let (log, replication) = *facts;
+                machine.core.loading = log.loading;
+                machine.core.node.log = log;
+                machine.core.stale = staleness(&machine.core.settings, replication.primary.as_ref());
+                machine.core.node.replication = replication;
             }
             _ => unreachable!("the log core sends a shard nothing else"),
         }
@@ -78,6 +82,8 @@ impl LogSide {
         match serve {
             Serve::Unlogged => {}
             Serve::Counted => machine.shard.data.outbox.count(),
+            // A replica's log is its primary's stream.
+            Serve::Logged if machine.core.replica => machine.shard.data.outbox.count(),
             Serve::Logged => machine.shard.data.outbox.open(),
         }
         machine.core.loading = false;
@@ -134,14 +140,15 @@ impl LogSide {
     }
 
     fn tell_applied(&mut self, machine: &mut Machine, port: &mut Port<Mail>) {
-        if self.serve.is_some() || machine.core.index != 0 {
+        let applies = self.serve.is_none() || machine.core.replica || machine.core.loading;
+        if machine.core.index != 0 || !applies && self.told.bytes == self.fed && self.told.outstanding == 0 {
             return;
         }
-        let (waiting, outstanding) = machine.unapplied();
+        let (waiting, outstanding, db) = machine.unapplied();
         if let Some(why) = machine.apply_failure.take() {
             port.send(self.log, Mail::ApplyFailed(why));
         }
-        let applied = Applied { bytes: self.fed - waiting as u64, outstanding };
+        let applied = Applied { bytes: self.fed - waiting as u64, outstanding, db };
         if applied != self.told {
             self.told = applied;
             port.send(self.log, Mail::Applied(applied));
@@ -159,15 +166,42 @@ impl LogSide {
             return;
         }
         machine.core.holds_writes = self.holds_writes(machine);
+        let core = &mut machine.core;
+        core.stale = staleness(&core.settings, core.node.replication.primary.as_ref());
         if machine.core.index == 0 {
             port.send(self.log, Mail::Settings(Box::new(machine.core.settings.clone())));
         }
     }
 }
 
-/// Puts entries of a snapshot into the keyspace; those whose time is up are left out.
+/// Why what a replica has is too old to be read, if it is: the whole error line.
+fn staleness(settings: &Settings, primary: Option<&PrimaryFacts>) -> Option<Box<str>> {
+    let primary = primary?;
+    if primary.link != Link::Connected && !settings.replica_serve_stale_data {
+        let why = "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.";
+        return Some(why.into());
+    }
+    let (bytes, ms) = (settings.replica_max_lag_bytes, settings.replica_max_lag_ms);
+    if bytes > 0 && primary.lag_bytes > bytes {
+        let lag = primary.lag_bytes;
+        return Some(
+            format!("STALEREAD This replica is {lag} bytes behind, more than replica-max-lag-bytes").into(),
+        );
+    }
+    if ms > 0 && primary.silent_ms > ms {
+        let lag = primary.silent_ms;
+        return Some(
+            format!("STALEREAD The primary has been silent for {lag} ms, more than replica-max-lag-ms")
+                .into(),
+        );
+    }
+    None
+}
+
+/// Puts entries of a snapshot into the keyspace; those whose time is up are left out, unless that is for a primary to
+/// decide.
 fn load(entries: Entries, machine: &mut Machine) -> Result<(), String> {
-    let now = machine.core.now;
+    let now = if machine.core.replica { i64::MIN } else { machine.core.now };
     let keyspace = &mut machine.shard.data.keyspace;
     let hasher = keyspace.hasher().clone();
     for entry in entries.entries.iter().filter(|entry| entry.expire.is_none_or(|at| at > now)) {

@@ -1,7 +1,9 @@
 //! What cores send each other. The log core is the last port of the mesh, behind the shards.
 
+use std::os::fd::OwnedFd;
+
 use super::door::Arrival;
-use crate::commands::{Ask, Effects, LogFacts};
+use crate::commands::{Ask, Cut, Effects, LogFacts, ReplicaIdentity, ReplicationFacts, SyncRequest};
 use crate::config::Settings;
 use crate::keyspace::Chunk;
 use crate::rdb::Codec;
@@ -24,6 +26,8 @@ pub enum Mail {
     Applied(Applied),
     /// Why a command of the log could not be applied.
     ApplyFailed(Box<str>),
+    /// A connection that asks to become a replica.
+    Replica(Box<Newcomer>),
     /// Settings have changed.
     Settings(Box<Settings>),
 
@@ -31,7 +35,7 @@ pub enum Mail {
     /// How far the shard's effects have come.
     Logged(Logged),
     /// To the first shard: begin a cut of this number on all.
-    Cut(std::num::NonZeroU64),
+    Cut(std::num::NonZeroU64, Cut),
     /// A piece of the cut has been written: the next one may come.
     ChunkTaken(u64),
     /// Nobody wants the rest of the cut of this number.
@@ -45,7 +49,15 @@ pub enum Mail {
     /// Why writes are refused from now on, or that they are not any more.
     WriteFault(Option<Box<str>>),
     /// News for INFO.
-    Facts(Box<LogFacts>),
+    Facts(Box<(LogFacts, ReplicationFacts)>),
+}
+
+/// A connection that its shard has handed over. All replies to it have left.
+pub struct Newcomer {
+    pub socket: OwnedFd,
+    pub addr: Box<str>,
+    pub request: SyncRequest,
+    pub identity: ReplicaIdentity,
 }
 
 /// Numbers of a shard's effects: up to `taken` they are out of memory, up to `durable` on the disk.
@@ -62,6 +74,8 @@ pub struct Applied {
     pub bytes: u64,
     /// Commands that have yet to end.
     pub outstanding: usize,
+    /// The database they have selected.
+    pub db: usize,
 }
 
 /// How a shard serves once the data is there.

@@ -16,10 +16,22 @@ pub enum Purpose {
     Save,
     /// The base of the append-only file.
     Rewrite,
+    /// For replicas that need everything.
+    Sync,
+}
+
+/// Where a snapshot goes.
+pub enum Sink {
+    /// A file, written under a temporary name.
+    File {
+        path: PathBuf,
+        file: Rc<File>,
+    },
+    Replicas,
 }
 
 /// Whom to answer when it is done: a core, and the session and reply slot there.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Asker {
     pub core: usize,
     pub session: u64,
@@ -31,15 +43,17 @@ pub struct Snapshot {
     pub purpose: Purpose,
     /// SAVE waits for it.
     pub asker: Option<Asker>,
-    /// Where it is written, under a temporary name.
-    pub path: PathBuf,
-    pub file: Rc<File>,
+    pub sink: Sink,
+    /// The shards have been asked for the cut; its place in the stream is known.
+    pub is_asked: bool,
+    pub is_cut: bool,
     /// Unix seconds.
     pub began: i64,
     /// Effects counted when it began: what changes later is not in it.
     pub changes: u64,
-    /// What waits to be written, and how much has been.
+    /// What waits to be written, how much of it is under way, and how much has been.
     buffer: Vec<u8>,
+    under_way: usize,
     written: u64,
     checksum: Checksum,
     db: Option<usize>,
@@ -55,10 +69,17 @@ pub struct Snapshot {
     pub flushing: bool,
 }
 
+/// The field that says that Torc wrote a snapshot.
+pub const OWN_AUX: &[u8] = b"torc-ver";
+
+/// The field that says in which database a replica's stream goes on.
+pub const DB_AUX: &[u8] = b"repl-stream-db";
+
 /// A snapshot of nothing, with which a log begins.
 pub fn empty() -> Vec<u8> {
     let mut bytes = Vec::new();
     rdb::write_header(&mut bytes);
+    rdb::write_aux(&mut bytes, OWN_AUX, env!("CARGO_PKG_VERSION").as_bytes());
     let mut checksum = Checksum::default();
     checksum.update(&bytes);
     rdb::write_end(&mut bytes, Some(checksum));
@@ -70,13 +91,13 @@ impl Snapshot {
         number: NonZeroU64,
         purpose: Purpose,
         asker: Option<Asker>,
-        path: PathBuf,
-        file: File,
+        sink: Sink,
         (now, changes, shards): (i64, u64, usize),
     ) -> Self {
         let mut buffer = Vec::new();
         rdb::write_header(&mut buffer);
         rdb::write_aux(&mut buffer, b"redis-ver", REDIS_VERSION.as_bytes());
+        rdb::write_aux(&mut buffer, OWN_AUX, env!("CARGO_PKG_VERSION").as_bytes());
         rdb::write_aux(&mut buffer, b"redis-bits", b"64");
         rdb::write_aux(&mut buffer, b"ctime", itoa::Buffer::new().format(now).as_bytes());
         rdb::write_aux(&mut buffer, b"aof-base", if purpose == Purpose::Rewrite { b"1" } else { b"0" });
@@ -86,11 +107,13 @@ impl Snapshot {
             number,
             purpose,
             asker,
-            path,
-            file: Rc::new(file),
+            sink,
+            is_asked: false,
+            is_cut: false,
             began: now,
             changes,
             buffer,
+            under_way: 0,
             written: 0,
             checksum,
             db: None,
@@ -102,6 +125,13 @@ impl Snapshot {
             closed: false,
             flushing: false,
         }
+    }
+
+    /// The stream goes on in database `db` behind the cut. Nothing has been taken yet.
+    pub fn write_db(&mut self, db: usize) {
+        let start = self.buffer.len();
+        rdb::write_aux(&mut self.buffer, DB_AUX, itoa::Buffer::new().format(db).as_bytes());
+        self.checksum.update(&self.buffer[start..]);
     }
 
     /// A shard's next piece, or the end of its part.
@@ -133,13 +163,18 @@ impl Snapshot {
         }
         self.writing = true;
         self.in_write = std::mem::take(&mut self.waiting);
+        self.under_way = self.buffer.len();
         Some((self.written, std::mem::take(&mut self.buffer)))
     }
 
+    pub fn is_writing(&self) -> bool {
+        self.writing
+    }
+
     /// The write has ended well: the shards that may send another piece.
-    pub fn wrote(&mut self, bytes: &[u8]) -> Vec<usize> {
+    pub fn wrote(&mut self) -> Vec<usize> {
         self.writing = false;
-        self.written += bytes.len() as u64;
+        self.written += self.under_way as u64;
         std::mem::take(&mut self.in_write)
     }
 
@@ -148,7 +183,7 @@ impl Snapshot {
         self.closed && !self.writing && self.buffer.is_empty()
     }
 
-    /// Bytes in the file.
+    /// Bytes written.
     pub fn size(&self) -> u64 {
         self.written
     }
@@ -170,16 +205,14 @@ mod tests {
 
     #[test]
     fn pieces_of_several_shards_make_one_file() {
-        let file = tempfile::tempfile().unwrap();
         let number = NonZeroU64::MIN;
-        let mut snapshot =
-            Snapshot::new(number, Purpose::Save, None, PathBuf::new(), file, (1_700_000_000, 0, 2));
+        let mut snapshot = Snapshot::new(number, Purpose::Save, None, Sink::Replicas, (1_700_000_000, 0, 2));
         let mut bytes = Vec::new();
         let mut drain = |snapshot: &mut Snapshot| {
             let Some((offset, piece)) = snapshot.next_write() else { return Vec::new() };
             assert_eq!(offset, bytes.len() as u64);
             bytes.extend_from_slice(&piece);
-            snapshot.wrote(&piece)
+            snapshot.wrote()
         };
         snapshot.take(0, Some(chunk(0, &["a", "b"])));
         snapshot.take(1, Some(chunk(3, &["c"])));

@@ -8,7 +8,7 @@ use super::logging::Log;
 use super::mail::Mail;
 use super::pager::Pager;
 use super::shared::{Drawn, Shared};
-use crate::commands::{Core, Data, NodeFacts};
+use crate::commands::{Core, Data, NodeFacts, ReplicationFacts};
 use crate::config::{Loaded, Settings, Supervised};
 use crate::keyspace::{KeyHasher, Keyspace, Ring};
 use crate::runtime::placement::{self, Plan};
@@ -170,6 +170,7 @@ impl Spawned {
         let shard = Shard::new(Data::new(keyspace, self.seeds.random ^ (index as u64 + 1)));
         let mut core = Core::new(index, self.settings, self.facts, clock::monotonic_ns);
         core.loading = true;
+        core.replica = core.settings.replicaof.is_some();
         let counters = Box::new(Drawn(Arc::clone(&self.shared)));
         let mut machine = Machine::new(core, shard, ring, counters);
         if index == 0 {
@@ -213,7 +214,8 @@ fn facts(
 ) -> NodeFacts {
     let executable = std::env::current_exe().map(|path| path.display().to_string()).unwrap_or_default();
     NodeFacts {
-        run_id: format!("{:016x}{:016x}{:08x}", clock::seed(), clock::seed(), clock::seed() as u32),
+        run_id: clock::random_id(),
+        replication: ReplicationFacts::alone(&clock::random_id()),
         process_id: process::pid(),
         tcp_port: listeners.iter().find_map(Listener::port).unwrap_or(settings.port),
         config_file: file.map(|file| file.display().to_string()).unwrap_or_default(),

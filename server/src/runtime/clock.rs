@@ -62,6 +62,11 @@ pub fn seed() -> u64 {
     hasher.finish()
 }
 
+/// 40 random hexadecimal digits: names a run, a history, an end mark.
+pub fn random_id() -> String {
+    format!("{:016x}{:016x}{:08x}", seed(), seed(), seed() as u32)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

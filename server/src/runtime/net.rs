@@ -79,6 +79,8 @@ pub enum Event<'a> {
     Failed { conn: ConnId, error: i32 },
     /// A closed connection is gone from the kernel as well; its number may be used again.
     Released { conn: ConnId },
+    /// A detached connection is gone from the kernel's hands and its number may be used again; here is its socket.
+    Detached { conn: ConnId, socket: OwnedFd },
     /// A write or a flush has ended.
     File(FileDone),
 }
@@ -212,6 +214,8 @@ pub struct Net {
     neighbours: Vec<Option<Bell>>,
     /// Closed connections not yet reported.
     released: Vec<ConnId>,
+    /// Detached ones not yet reported.
+    detached: Vec<(ConnId, OwnedFd)>,
     /// The buffer behind the last event.
     lent: Option<u16>,
     /// Completions that this turn still hands out.
@@ -240,6 +244,7 @@ impl Net {
             rung: Box::new(0),
             neighbours: Vec::new(),
             released: Vec::new(),
+            detached: Vec::new(),
             lent: None,
             due: 0,
             pace: Pace::new(options.spin_us, options.gather_us),
@@ -278,10 +283,14 @@ impl Net {
         self.due = self.ring.ready();
         if inbox.has_mail() {
             self.pace.count(&mut self.mail_mark);
-        } else if self.due == 0 && self.released.is_empty() && wait != Wait::Poll {
+        } else if self.due == 0 && self.has_none_to_report() && wait != Wait::Poll {
             self.wait(wait, inbox);
             self.due = self.ring.ready();
         }
+    }
+
+    fn has_none_to_report(&self) -> bool {
+        self.released.is_empty() && self.detached.is_empty()
     }
 
     /// Submits what is queued, and waits for company if that pays. The sleep is not announced: it is shorter than
@@ -357,6 +366,9 @@ impl Net {
         let happened = loop {
             if let Some(conn) = self.released.pop() {
                 break Happened::Event(Event::Released { conn });
+            }
+            if let Some((conn, socket)) = self.detached.pop() {
+                break Happened::Event(Event::Detached { conn, socket });
             }
             if self.due == 0 {
                 return None;
@@ -482,10 +494,29 @@ impl Net {
         }
     }
 
-    /// Forgets a connection that is quiet; the descriptor closes here.
+    /// Takes a connection out: nothing more is reported of it but [`Event::Detached`]. Everything must have been
+    /// sent; what arrives from here on, before somebody else reads the socket, may be lost.
+    pub fn detach(&mut self, conn: ConnId) {
+        let Some(socket) = self.sockets.get(conn) else { return };
+        assert!(!socket.sending, "connection {conn} is still sending");
+        if mem::replace(&mut socket.closing, true) {
+            return;
+        }
+        socket.detaching = true;
+        if socket.is_quiet() {
+            self.release(conn);
+            return;
+        }
+        let target = tag(Kind::Receive, socket.generation, conn);
+        self.cancel(target);
+    }
+
+    /// Forgets a connection that is quiet; the descriptor closes here, unless it is detached.
     fn release(&mut self, conn: ConnId) {
-        if self.sockets.remove(conn).is_some() {
-            self.released.push(conn);
+        match self.sockets.remove(conn) {
+            Some(socket) if socket.detaching => self.detached.push((conn, socket.fd)),
+            Some(_) => self.released.push(conn),
+            None => {}
         }
     }
 

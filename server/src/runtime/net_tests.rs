@@ -76,6 +76,7 @@ impl Echo {
         self.net.turn(wait, &(), |event| {
             let conn = match event {
                 Event::File(_) => unreachable!("no file was written"),
+                Event::Detached { .. } => unreachable!("none was detached"),
                 Event::Accepted { socket, .. } => return accepted.push(socket),
                 Event::AcceptPaused { .. } => return,
                 Event::Received { conn, bytes } => {
@@ -428,6 +429,55 @@ fn a_released_number_serves_the_next_client() {
         net.close(7);
         wait_for(&mut net, "the release", |event| matches!(event, Event::Released { conn: 7 }));
     }
+}
+
+#[test]
+fn a_detached_socket_is_anothers_to_use() {
+    for (options, closed) in
+        [(NetOptions::default(), false), (cramped(), false), (NetOptions::default(), true)]
+    {
+        let (mut net, client) = pair(options);
+        let mut client = Some(client);
+        client.as_mut().unwrap().write_all(b"hello").unwrap();
+        assert_eq!(wait_for(&mut net, "input", |event| matches!(event, Event::Received { .. })), 5);
+        if closed {
+            client = None;
+            wait_for(&mut net, "the end", |event| matches!(event, Event::Ended { conn: 7 }));
+        }
+        net.detach(7);
+        net.detach(7);
+        net.send(7, b"too late".to_vec());
+        let mut detached = None;
+        until("the socket", || {
+            net.turn(Wait::AtMost(10), &(), |event| match event {
+                Event::Detached { conn: 7, socket } => detached = Some(socket),
+                other => panic!("{other:?} after the connection was detached"),
+            });
+            detached.is_some()
+        });
+        assert_eq!(net.connections(), 0);
+        let socket = detached.unwrap();
+        let Some(mut client) = client else { continue };
+        // Another net takes it in, and the number serves another connection here.
+        let mut other = Net::new(NetOptions::default(), bell()).unwrap();
+        other.adopt(socket, 1);
+        client.write_all(b"more").unwrap();
+        assert_eq!(wait_for(&mut other, "input", |event| matches!(event, Event::Received { .. })), 4);
+        other.send(1, b"answer".to_vec());
+        let mut answer = [0; 6];
+        wait_for(&mut other, "the answer's end", |event| matches!(event, Event::Sent { .. }));
+        client.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"answer");
+    }
+}
+
+#[test]
+fn a_paused_connection_can_be_detached() {
+    let (mut net, _client) = pair(NetOptions::default());
+    net.turn(Wait::Poll, &(), |event| panic!("{event:?}"));
+    net.pause(7);
+    net.detach(7);
+    wait_for(&mut net, "the socket", |event| matches!(event, Event::Detached { conn: 7, .. }));
 }
 
 #[test]

@@ -27,6 +27,8 @@ pub(super) struct Socket {
     pub ended: bool,
     /// The owner is done with it: its completions are swallowed.
     pub closing: bool,
+    /// Closing, but the socket goes back to the owner.
+    pub detaching: bool,
     /// What is being sent, and how much of it has left.
     pub buf: Vec<u8>,
     pub sent: usize,
@@ -80,6 +82,7 @@ impl Sockets {
             paused: false,
             ended: false,
             closing: false,
+            detaching: false,
             buf: Vec::new(),
             sent: 0,
         })

@@ -7,7 +7,7 @@ use std::num::NonZeroU64;
 
 use super::connection::Session;
 use super::machine::Machine;
-use crate::commands::{Client, ClientFlags, Recent, ReplyMode};
+use crate::commands::{Client, ClientFlags, Cut, Recent, ReplyMode};
 use crate::resp::OwnedArgv;
 use crate::transaction::{Program, Queued};
 
@@ -29,20 +29,20 @@ impl Machine {
         }
     }
 
-    /// Bytes fed and not yet executed, and commands whose shard has not answered.
-    pub fn unapplied(&self) -> (usize, usize) {
-        let session = self.applier.and_then(|key| self.sessions.get(key));
-        session.map_or((0, 0), |session| {
+    /// Bytes fed and not yet executed, commands whose shard has not answered, and the database selected.
+    pub fn unapplied(&self) -> (usize, usize, usize) {
+        let session = self.applier.and_then(|key| Some((key, self.sessions.get(key)?)));
+        session.map_or((0, 0, 0), |(key, session)| {
             let transaction = usize::from(session.transaction.is_some());
-            (session.input.len(), session.replies.outstanding() + transaction)
+            (session.input.len(), session.replies.outstanding() + transaction, self.core.clients[key].db)
         })
     }
 
     /// Begins a cut of this number on all shards, under a lock on everything.
-    pub fn cut(&mut self, number: NonZeroU64) {
+    pub fn cut(&mut self, number: NonZeroU64, kind: Cut) {
         let Some(key) = self.applier else { return };
         let digits = number.to_string();
-        let argv = OwnedArgv::from_iter([&b"DEBUG"[..], b"CUT", digits.as_bytes()]);
+        let argv = OwnedArgv::from_iter([&b"DEBUG"[..], b"CUT", digits.as_bytes(), kind.word().as_bytes()]);
         let row = Recent::default().resolve(argv.borrow()).expect("the table has the row");
         self.transact(key, Program::new(vec![Queued { row, argv }], false), false);
     }

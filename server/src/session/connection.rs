@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::BytesMut;
 
+use crate::commands::SyncRequest;
 use crate::limits;
 use crate::resp::Parser;
 use crate::transaction::{Coordinator, Queued, Watched};
@@ -227,6 +228,10 @@ pub struct Session {
     pub awaited: (u64, bool),
     pub multi: Option<Box<Multi>>,
     pub watched: Vec<Watched>,
+    /// Reply slot of a command for whose answer the session waits before it runs another (WAIT).
+    pub blocked: Option<u64>,
+    /// PSYNC or SYNC came: the session runs nothing more, and goes once its replies have left.
+    pub sync: Option<Box<SyncRequest>>,
     /// The next command is a transaction, which waits for the replies to all before it.
     pub barrier: bool,
     /// Replies that may be outstanding: grows with small ones, shrinks with large ones.
@@ -257,6 +262,8 @@ impl Session {
             awaited: (0, false),
             multi: None,
             watched: Vec::new(),
+            blocked: None,
+            sync: None,
             barrier: false,
             window: limits::FIRST_WINDOW,
             dirty: false,
@@ -268,14 +275,21 @@ impl Session {
         }
     }
 
-    /// Whether commands must wait: for a transaction, for replies of other cores, for the client to read.
+    /// Whether commands must wait: for a transaction, for replies of other cores, for the client to read; or never run.
     #[inline]
     pub fn is_stalled(&self) -> bool {
         self.transaction.is_some()
+            || self.blocked.is_some()
+            || self.sync.is_some()
             || self.barrier && self.replies.outstanding() > 0
             || self.replies.awaited() >= self.window
             || self.replies.unsent() >= limits::OUTPUT_PAUSE
             || self.replies.held > limits::HELD_REPLIES
+    }
+
+    /// Whether the session waits for something that may take its time.
+    pub fn is_waiting(&self) -> bool {
+        self.transaction.is_some() || self.blocked.is_some()
     }
 
     /// Output is about to leave at `now` (Unix µs): whether it should wait for replies that belong behind it, which it

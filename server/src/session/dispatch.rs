@@ -2,7 +2,7 @@
 
 use super::machine::Machine;
 use crate::commands::{
-    Args, Ask, ClientFlags, Control, Flags, KeyRef, Recent, ReplyMode, Run, Task, admit,
+    Args, Ask, ClientFlags, Control, Flags, KeyRef, Recent, ReplyMode, Run, TaskFn, admit, admit_now,
     refuse_unknown_command, refuse_unknown_subcommand, table,
 };
 use crate::keyspace::{Key, slot_of};
@@ -74,7 +74,8 @@ impl Machine {
     }
 
     /// Whether a command must wait until all earlier ones have their replies: those that become transactions
-    /// do, or a command of theirs could overtake an earlier one that waits for a lock.
+    /// do, or a command of theirs could overtake an earlier one that waits for a lock; and what is asked of the log
+    /// core, which has the effects of the earlier ones then.
     #[inline]
     fn waits_for_replies(&mut self, key: usize, route: &Route) -> bool {
         let session = &mut self.sessions[key];
@@ -85,7 +86,10 @@ impl Machine {
             route.home == Home::Several
                 || matches!(
                     run,
-                    Run::EveryCore { .. } | Run::Walk(_) | Run::Control(Control::Exec | Control::Watch)
+                    Run::EveryCore { .. }
+                        | Run::Walk(_)
+                        | Run::Node(_)
+                        | Run::Control(Control::Exec | Control::Watch)
                 )
         }
     }
@@ -167,7 +171,7 @@ impl Machine {
         if self.core.out_of_memory && takes_memory {
             return Err(Refusal::OutOfMemory);
         }
-        Ok(())
+        admit_now(row.flags, &self.core, key)
     }
 
     #[cold]
@@ -318,15 +322,19 @@ impl Machine {
     }
 
     /// Passes a task on to the log core, whose reply comes later.
-    fn ask_node(&mut self, key: usize, argv: Argv, row: u16, task: fn(&mut Args) -> Result<Task, Refusal>) {
+    fn ask_node(&mut self, key: usize, argv: Argv, row: u16, task: TaskFn) {
         self.core.command_stats[row as usize].record(1, false);
         self.core.stats.commands_processed += 1;
         let mut args = Args::new(argv, table().row(row).words(), &self.hasher);
-        match task(&mut args) {
+        match task(&self.core, &mut args) {
             Ok(task) => {
                 let silent = self.core.clients[key].is_silent();
                 let session = &mut self.sessions[key];
                 let reply = session.replies.reserve(silent);
+                if task.blocks() {
+                    session.blocked = Some(reply);
+                    self.core.clients[key].flags |= ClientFlags::BLOCKED;
+                }
                 self.core.asks.push(Ask { task, reply_to: Some((session.id, reply)) });
             }
             Err(refusal) => self.reject(key, Some(row), &refusal),

@@ -6,7 +6,10 @@ use slab::Slab;
 
 use super::connection::Session;
 use super::dispatch::Route;
-use crate::commands::{Client, ClientFlags, Core, Recent, Shutdown, Slowlog, SlowlogEntry};
+use crate::commands::{
+    Ask, Client, ClientFlags, Core, Expiry, Recent, ReplicaIdentity, Shutdown, Slowlog, SlowlogEntry,
+    SyncRequest, Task,
+};
 use crate::keyspace::{Access, KeyHasher, Ring};
 use crate::limits;
 use crate::resp::{Commands, ParseLimits, ProtocolError, Reply};
@@ -31,11 +34,23 @@ pub struct Actions {
     pub flush: Vec<usize>,
     /// Connections to close; the session is gone already.
     pub close: Vec<usize>,
+    /// Connections that become replicas'; the session is gone already.
+    pub hand_over: Vec<HandOver>,
     /// Stop and resume reading from these.
     pub pause: Vec<usize>,
     pub resume: Vec<usize>,
     /// SHUTDOWN was asked for.
     pub shutdown: Option<Shutdown>,
+}
+
+/// A connection on its way to who looks after replicas. All replies to it have left.
+#[derive(Debug)]
+pub struct HandOver {
+    /// Its session's key.
+    pub key: usize,
+    pub addr: Box<str>,
+    pub request: SyncRequest,
+    pub identity: ReplicaIdentity,
 }
 
 /// Who connected.
@@ -106,8 +121,13 @@ impl Machine {
         let Machine { core, shard, .. } = self;
         (core.now_us, core.now) = (now_us, now_us / 1000);
         let limit = core.settings.maxmemory;
-        core.out_of_memory = limit > 0 && used_memory > limit && !core.loading;
-        shard.data.keeps_expired = core.loading;
+        // What a log or a primary has decided to keep is kept.
+        core.out_of_memory = limit > 0 && used_memory > limit && !core.loading && !core.replica;
+        shard.data.expiry = match core {
+            _ if core.loading => Expiry::Keep,
+            _ if core.replica => Expiry::Hide,
+            _ => Expiry::Remove,
+        };
         shard.data.max_string = core.settings.proto_max_bulk_len;
         shard.data.access = if core.settings.maxmemory_policy.is_lfu() {
             Access::Lfu {
@@ -169,6 +189,9 @@ impl Machine {
             self.pump(key);
         }
         self.bound_input(key);
+        if self.sessions.get(key).is_some_and(|session| session.sync.is_some()) {
+            self.close_if_done(key);
+        }
     }
 
     /// Runs what a session has buffered, as far as nothing stalls it.
@@ -276,6 +299,10 @@ impl Machine {
     pub fn hung_up(&mut self, key: usize) {
         if let Some(session) = self.sessions.get_mut(key) {
             session.half_closed = true;
+            if session.blocked.is_some() {
+                // As in the reference server: what it waits for may never come.
+                return self.close(key);
+            }
             self.close_if_done(key);
         }
     }
@@ -295,7 +322,18 @@ impl Machine {
         let spent = session.half_closed && done && (session.input.is_empty() || !session.is_stalled());
         if asked_to || spent || client.is(ClientFlags::KILLED) {
             self.close(key);
+        } else if done && session.sync.is_some() {
+            self.hand_over(key);
         }
+    }
+
+    /// Asks for the connection to be handed over and forgets the session.
+    fn hand_over(&mut self, key: usize) {
+        let Some(request) = self.sessions[key].sync.take() else { return };
+        let client = &mut self.core.clients[key];
+        let identity = client.replica.take().map(|identity| *identity).unwrap_or_default();
+        self.actions.hand_over.push(HandOver { key, addr: client.addr.clone(), request: *request, identity });
+        self.forget(key);
     }
 
     /// Asks for the connection to be closed and forgets the session, once no transaction of its own is
@@ -310,11 +348,18 @@ impl Machine {
             self.actions.close.push(key);
         }
         if self.sessions[key].transaction.is_none() {
-            // The key may name another session before the turn ends.
-            self.core.doomed.retain(|&doomed| doomed != key);
-            self.unwatch(key);
-            self.sessions.remove(key);
-            self.core.clients.remove(key);
+            self.forget(key);
+        }
+    }
+
+    fn forget(&mut self, key: usize) {
+        // The key may name another session before the turn ends.
+        self.core.doomed.retain(|&doomed| doomed != key);
+        self.unwatch(key);
+        let session = self.sessions.remove(key);
+        self.core.clients.remove(key);
+        if let Some(reply) = session.blocked {
+            self.core.asks.push(Ask { task: Task::GiveUp, reply_to: Some((session.id, reply)) });
         }
     }
 
@@ -323,7 +368,8 @@ impl Machine {
         let keys = self.sessions.iter().map(|(key, _)| key).filter(|key| self.applier != Some(*key));
         for key in keys.collect::<Vec<usize>>() {
             let session = &self.sessions[key];
-            if now || session.transaction.is_none() && session.replies.is_done() {
+            let waits = session.transaction.is_some() || !session.replies.is_done();
+            if now || !waits || session.blocked.is_some() {
                 self.close(key);
             }
         }
@@ -408,7 +454,12 @@ impl Machine {
     }
 
     pub(super) fn fill(&mut self, key: usize, reply: u64, bytes: &[u8]) {
-        self.sessions[key].fill(reply, bytes);
+        let session = &mut self.sessions[key];
+        session.fill(reply, bytes);
+        if session.blocked.take().is_some() {
+            // It waited for nothing else.
+            self.core.clients[key].flags.remove(ClientFlags::BLOCKED);
+        }
         self.bound_output(key);
         if self.sessions[key].replies.unsent() > 0 {
             self.mark_dirty(key);

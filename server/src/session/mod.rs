@@ -13,6 +13,8 @@ mod upkeep;
 
 #[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod waiting_tests;
 
-pub use machine::{Actions, Counters, Machine, Peer};
+pub use machine::{Actions, Counters, HandOver, Machine, Peer};
 pub use upkeep::Upkeep;

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use super::{Counters, Machine, Peer};
-use crate::commands::{Core, Data, NodeFacts};
+use crate::commands::{Core, Data, Expiry, NodeFacts};
 use crate::config::Settings;
 use crate::keyspace::{KeyHasher, Keyspace, Ring};
 use crate::log::{Merged, Merger};
@@ -473,13 +473,13 @@ fn the_log_says_what_the_shards_hold_and_nobody_waits_for_ever() {
         }
         world.check_rest();
         let mut reader = World::new(0, 1, 1);
-        reader.machines[0].shard.data.keeps_expired = true;
+        reader.machines[0].shard.data.expiry = Expiry::Keep;
         reader.machines[0].open_applier();
         reader.machines[0].apply(&world.log);
         reader.settle(0);
         reader.drain();
-        assert_eq!(reader.machines[0].unapplied(), (0, 0));
-        world.machines.iter_mut().for_each(|machine| machine.shard.data.keeps_expired = true);
+        assert_eq!(reader.machines[0].unapplied(), (0, 0, 0));
+        world.machines.iter_mut().for_each(|machine| machine.shard.data.expiry = Expiry::Keep);
         for key in KEYS {
             let (held, logged) = (world.ask(0, &format!("GET {key}")), reader.ask(0, &format!("GET {key}")));
             assert_eq!(logged, held, "{key}: {}", String::from_utf8_lossy(&world.log));

@@ -2,7 +2,9 @@
 
 use super::connection::Multi;
 use super::machine::Machine;
-use crate::commands::{Args, ClientFlags, Control, Flags, ReplyMode, Run, Shutdown, table};
+use crate::commands::{
+    Args, ClientFlags, Control, Flags, ReplyMode, Run, Shutdown, SyncRequest, admit_now, flags_of_exec, table,
+};
 use crate::limits;
 use crate::resp::{Argv, Refusal, Reply};
 use crate::transaction::{
@@ -97,6 +99,7 @@ impl Machine {
                 Ok(())
             }
             Control::Shutdown => self.shutdown(argv),
+            Control::Replicate => self.replicate(key, argv),
         };
         self.core.command_stats[row as usize].record(1, false);
         self.core.stats.commands_processed += 1;
@@ -161,7 +164,11 @@ impl Machine {
         } else {
             None
         };
-        if let Some(reason) = reason {
+        let discarded = match reason {
+            Some(reason) => Some(reason.to_owned()),
+            None => self.refuse_exec(key, &queued).err().map(|refusal| format!(": {}", refusal.line())),
+        };
+        if let Some(reason) = discarded {
             self.leave_multi(key);
             self.unwatch(key);
             return Err(Refusal::Text(format!("EXECABORT Transaction discarded because of{reason}").into()));
@@ -169,6 +176,12 @@ impl Machine {
         // To the commands in it the client is still in MULTI; `conclude` ends that.
         self.transact(key, Program::new(queued, true), true);
         Ok(())
+    }
+
+    /// What has become wrong with the queued commands since they were admitted.
+    fn refuse_exec(&self, key: usize, queued: &[Queued]) -> Result<(), Refusal> {
+        let flags = queued.iter().map(|queued| table().row(queued.row).flags);
+        admit_now(flags_of_exec(Flags::STALE | Flags::LOADING, flags), &self.core, key)
     }
 
     fn discard(&mut self, key: usize) -> Result<(), Refusal> {
@@ -203,6 +216,16 @@ impl Machine {
         for (home, keys) in by_home.into_iter().enumerate().filter(|(_, keys)| !keys.is_empty()) {
             self.post.send(home, Message::Unwatch(keys));
         }
+    }
+
+    /// PSYNC and SYNC: once its replies have left, the connection is a replica's.
+    fn replicate(&mut self, key: usize, argv: Argv) -> Result<(), Refusal> {
+        if self.applier == Some(key) {
+            self.fail_apply("it asks for replication");
+            return Ok(());
+        }
+        self.sessions[key].sync = Some(Box::new(SyncRequest::parse(&self.core, argv)?));
+        Ok(())
     }
 
     fn shutdown(&mut self, argv: Argv) -> Result<(), Refusal> {

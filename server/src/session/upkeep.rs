@@ -1,6 +1,7 @@
 //! What a core does beside requests, in slices: expiry, giving memory back, time-outs, output limits.
 
 use super::machine::Machine;
+use crate::commands::Expiry;
 use crate::limits;
 
 /// What is left to do.
@@ -20,7 +21,7 @@ impl Machine {
         let data = &mut self.shard.data;
         let mut more = data.keyspace.reap(limits::REAP_SLICE);
         let mut next_expiry = None;
-        if data.active_expire && !data.keeps_expired {
+        if data.active_expire && data.expiry == Expiry::Remove {
             more |= self.expire_slice();
             next_expiry = self.shard.data.keyspace.next_expiry();
         }
@@ -95,7 +96,7 @@ impl Machine {
             return;
         }
         let timeout_ms = i64::from(self.core.settings.timeout) * 1000;
-        if timeout_ms > 0 && now - client.last_active > timeout_ms && session.transaction.is_none() {
+        if timeout_ms > 0 && now - client.last_active > timeout_ms && !session.is_waiting() {
             self.core.doomed.push(key);
         }
     }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::{
     Batch, Executed, Executing, Late, Message, Post, Scheduling, TransactionId, Verdict, Work, WorkResult,
 };
-use crate::commands::{Access, Args, Core, Ctx, Run, execute_local, table, visit_key, walk_step};
+use crate::commands::{Access, Args, Core, Ctx, Expiry, Run, execute_local, table, visit_key, walk_step};
 use crate::resp::{Refusal, Reply};
 use crate::shard::{self, Call, Parked, Ready, Shard, Token, lock_set};
 
@@ -134,7 +134,9 @@ impl Participant {
         let (data, now) = (&site.shard.data, site.core.now);
         let changed = enrolled.watches.iter().any(|(db, key, version)| {
             let hashed = data.keyspace.hasher().key(key);
-            data.watches.version(*db, key) != Some(*version) || data.keyspace.is_due(*db, &hashed, now)
+            // Where a primary decides, a key changes when it says so: a due one would abort until then.
+            let gone = data.expiry != Expiry::Hide && data.keyspace.is_due(*db, &hashed, now);
+            data.watches.version(*db, key) != Some(*version) || gone
         });
         let verdict = if changed { Verdict::Dirty } else { Verdict::Granted };
         site.post.send(id.core, Message::Scheduled { id, verdict });

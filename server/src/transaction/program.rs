@@ -2,8 +2,8 @@
 
 use super::{Work, WorkResult};
 use crate::commands::{
-    Args, Ask, Carry, Client, Command, Control, Core, Merge, Next, Run, StepFn, Task, Visit, Walk, WalkPlan,
-    table,
+    Args, Ask, Carry, Client, Command, Control, Core, Merge, Next, Run, StepFn, TaskFn, Visit, Walk,
+    WalkPlan, table,
 };
 use crate::keyspace::{KeyHasher, Ring};
 use crate::resp::{Argv, OwnedArgv, Refusal, Reply, elements};
@@ -372,15 +372,12 @@ fn plan_walk(kind: Walk, args: &mut Args) -> Result<WalkPlan, Refusal> {
 }
 
 /// A task for the log core from within EXEC: its reply cannot wait.
-fn ask(
-    core: &mut Core,
-    task: fn(&mut Args) -> Result<Task, Refusal>,
-    args: &mut Args,
-    reply: &mut Reply,
-) -> Result<(), Refusal> {
-    let task = task(args)?;
-    core.asks.push(Ask { task, reply_to: None });
-    reply.simple(task.reply_at_once());
+fn ask(core: &mut Core, task: TaskFn, args: &mut Args, reply: &mut Reply) -> Result<(), Refusal> {
+    let task = task(core, args)?;
+    task.reply_at_once(&core.node, reply);
+    if !task.blocks() {
+        core.asks.push(Ask { task, reply_to: None });
+    }
     Ok(())
 }
 

@@ -113,9 +113,16 @@ pub const ELSEWHERE: &[(&str, &str)] = &[
     ("INFO", "info"),
     ("LASTSAVE", "script save, and durability"),
     ("LATENCY|HISTOGRAM", "script latency-histogram"),
+    ("PSYNC", "script replication"),
+    ("REPLCONF", "script replication"),
+    ("REPLICAOF", "script replication"),
     ("SAVE", "script save, and durability"),
     ("SHUTDOWN", "script shutdown, and hostile's end by SHUTDOWN and by signal"),
+    ("SLAVEOF", "script replication"),
     ("SLOWLOG|GET", "script slowlog"),
+    ("SYNC", "script replication"),
+    ("WAIT", "script replication"),
+    ("WAITAOF", "script replication"),
 ];
 
 pub fn family(name: &str) -> &'static Family {

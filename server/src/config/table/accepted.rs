@@ -5,7 +5,7 @@
 //! A row moves to `serving` with its feature.
 
 use super::{Form, Setting};
-use crate::config::form::{any_words, event_classes, oom_scores, primary};
+use crate::config::form::{any_words, event_classes, oom_scores};
 
 /// Numbers that the reference server holds in a C `int`.
 const INT: i64 = i32::MAX as i64;
@@ -416,25 +416,8 @@ pub const PERSISTENCE: &[Setting] = &[
 ];
 
 pub const REPLICATION: &[Setting] = &[
-    Setting::kept("replicaof", Form::Words("host port", primary), "", "the primary to copy")
-        .alias("slaveof")
-        .fixed()
-        .refuse(ANY, "replication is not there yet"),
-    Setting::kept("masterauth", Form::Text, "", "password for the primary").alias("primaryauth"),
-    Setting::kept("masteruser", Form::Text, "", "user name for the primary").alias("primaryuser"),
-    Setting::kept("replica-serve-stale-data", Form::Flag, "yes", "answer while the primary is away")
-        .alias("slave-serve-stale-data"),
-    Setting::kept("replica-read-only", Form::Flag, "yes", "take writes from the primary only")
-        .alias("slave-read-only"),
     Setting::kept("replica-lazy-flush", Form::Flag, "yes", "empty a replica in slices; Torc always does")
         .alias("slave-lazy-flush"),
-    Setting::kept("replica-priority", Form::Number(0, INT), "100", "rank for a failover")
-        .alias("slave-priority"),
-    Setting::kept("replica-announced", Form::Flag, "yes", "let Sentinel see this replica"),
-    Setting::kept("replica-announce-ip", Form::Text, "", "address told to the primary")
-        .alias("slave-announce-ip"),
-    Setting::kept("replica-announce-port", Form::Number(0, 65535), "0", "port told to the primary")
-        .alias("slave-announce-port"),
     Setting::kept("replica-ignore-maxmemory", Form::Flag, "yes", "leave eviction to the primary")
         .alias("slave-ignore-maxmemory"),
     Setting::kept("replica-ignore-disk-write-errors", Form::Flag, "no", "go on when the disk fails"),
@@ -445,38 +428,12 @@ pub const REPLICATION: &[Setting] = &[
         "bytes a replica may collect during a full sync",
     ),
     Setting::kept(
-        "min-replicas-to-write",
-        Form::Number(0, INT),
-        "0",
-        "replicas without which writes are refused",
-    )
-    .alias("min-slaves-to-write")
-    .refuse(NONZERO, "replication is not there yet; say min-replicas-to-write 0"),
-    Setting::kept(
-        "min-replicas-max-lag",
-        Form::Number(0, INT),
-        "10",
-        "seconds of silence after which a replica does not count",
-    )
-    .alias("min-slaves-max-lag"),
-    Setting::kept("repl-ping-replica-period", Form::Number(1, INT), "10", "seconds between signs of life")
-        .alias("repl-ping-slave-period"),
-    Setting::kept("repl-timeout", Form::Number(1, INT), "60", "seconds of silence that end a link"),
-    Setting::kept("repl-disable-tcp-nodelay", Form::Flag, "no", "fewer and larger packets to replicas"),
-    Setting::kept(
-        "repl-backlog-size",
-        Form::Memory(1, i64::MAX),
-        "10mb",
-        "bytes of history kept for replicas",
-    ),
-    Setting::kept(
         "repl-backlog-ttl",
         Form::Number(0, i64::MAX),
         "3600",
         "seconds it is kept without replicas",
     ),
     Setting::kept("repl-diskless-sync", Form::Flag, "yes", "send a snapshot without writing it"),
-    Setting::kept("repl-diskless-sync-delay", Form::Number(0, INT), "5", "seconds to wait for more replicas"),
     Setting::kept("repl-diskless-sync-max-replicas", Form::Number(0, INT), "0", "replicas that end the wait"),
     Setting::kept(
         "repl-diskless-load",

@@ -94,7 +94,7 @@ impl World {
         let run = if random.below(4) > 0 {
             Run::new(shards, Journal::fresh(PREFIX, base(0), 0, policy), 0)
         } else {
-            let journal = Journal::begin(Manifest::new(PREFIX), 0, policy);
+            let journal = Journal::begin(Manifest::new(PREFIX), 0, policy, Vec::new());
             Run { snapshot: Some(0), ..Run::new(shards, journal, 0) }
         };
         World {

@@ -1,0 +1,488 @@
+//! The server that this one follows: its link, and its stream on the way to the shards.
+//!
+//! While it follows, the shards' effects count for nothing: the stream of the primary is the log, to the byte, and what
+//! the applier makes of it is the data. Both roles begin with a cut, so that no transaction is half in either.
+
+use std::collections::VecDeque;
+use std::net::{TcpStream, ToSocketAddrs};
+use std::os::fd::OwnedFd;
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
+use std::time::Duration;
+
+use super::*;
+use crate::commands::{Cut, Link, PrimaryFacts};
+use crate::node::loading::Source;
+use crate::replication::{Action as Move, Manners, Position, Replica};
+
+/// Bytes of the stream under way to the applier before the link is read no further, and of a snapshot before it is loaded.
+const APPLYING: u64 = 4 << 20;
+const SNAPSHOT_AHEAD: usize = 4 << 20;
+
+/// SELECT as the stream has it.
+pub(super) fn select(db: usize) -> Vec<u8> {
+    let digits = db.to_string();
+    format!("*2\r\n$6\r\nSELECT\r\n${}\r\n{digits}\r\n", digits.len()).into_bytes()
+}
+
+/// What the role becomes, once a cut has ended the one before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    Lead,
+    Follow { host: Box<str>, port: u16 },
+}
+
+/// The link to the primary.
+pub(super) struct Upstream {
+    host: Box<str>,
+    port: u16,
+    replica: Replica,
+    connecting: Option<Receiver<std::io::Result<OwnedFd>>>,
+    conn: Option<ConnId>,
+    out: Vec<u8>,
+    sending: bool,
+    paused: bool,
+    /// Pieces of the stream that wait for a cut to be over.
+    held: VecDeque<Vec<u8>>,
+    /// The snapshot as it comes, and whether all of it is here or no more will come.
+    snapshot: VecDeque<Vec<u8>>,
+    snapshot_bytes: usize,
+    ended: Option<Result<(), String>>,
+    loading: bool,
+    /// Unix seconds since when the link is down; 0: it is not.
+    down_since: i64,
+}
+
+impl Upstream {
+    pub(super) fn is_on(&self, conn: ConnId) -> bool {
+        self.conn == Some(conn)
+    }
+
+    pub(super) fn received(&mut self, bytes: &[u8], now: u64) {
+        self.replica.received(bytes, now);
+    }
+
+    pub(super) fn sent(&mut self) {
+        self.sending = false;
+    }
+}
+
+impl LogCore {
+    /// REPLICAOF. The answer comes when the role has changed.
+    pub(super) fn change_role(&mut self, role: Role, asker: Option<Asker>) {
+        let same = match (&role, &self.upstream) {
+            (_, _) if self.next_role.is_some() => false,
+            (Role::Lead, None) => true,
+            (Role::Follow { host, port }, Some(now)) => (host, *port) == (&now.host, now.port),
+            _ => false,
+        };
+        if same {
+            return self.answer(
+                asker,
+                Ok(match role {
+                    Role::Lead => "OK",
+                    Role::Follow { .. } => "OK Already connected to specified master",
+                }),
+            );
+        }
+        tracing::info!("the role changes: {role:?}");
+        self.next_role = Some(role);
+        if let Some(upstream) = &mut self.upstream {
+            // A snapshot under way will not be loaded to its end.
+            upstream.ended = Some(Err("the role changes".to_owned()));
+        }
+        self.role_askers.extend(asker);
+    }
+
+    /// Whether the stream is another server's.
+    pub(super) fn follows(&self) -> bool {
+        self.upstream.is_some()
+    }
+
+    /// What is due for the role: the cut that ends the one before, and the link.
+    pub(super) fn look_after_role(&mut self) {
+        if self.next_role.is_some() && self.role_cut.is_none() && self.snapshot.is_none() && !self.stopping {
+            self.begin_role_cut();
+        }
+        self.poll_connecting();
+        if let Some(upstream) = &mut self.upstream {
+            upstream.replica.tick(now_ms());
+        }
+        self.obey();
+    }
+
+    /// The applier first takes in what it has been given: the cut is to lie behind it.
+    fn begin_role_cut(&mut self) {
+        if self.follows() {
+            self.leave_upstream("the role changes");
+            if !self.is_applied() {
+                return;
+            }
+        }
+        self.cuts += 1;
+        let number = NonZeroU64::MIN.saturating_add(self.cuts);
+        let cut = if self.next_role == Some(Role::Lead) { Cut::Lead } else { Cut::Follow };
+        self.role_cut = Some(number);
+        self.port.send(0, Mail::Cut(number, cut));
+    }
+
+    fn is_applied(&self) -> bool {
+        self.underway.applied.bytes == self.underway.fed && self.underway.applied.outstanding == 0
+    }
+
+    /// The cut between two roles lies at the stream's end: the new one begins.
+    pub(super) fn begin_role(&mut self) {
+        self.role_cut = None;
+        let at = self.merger.at();
+        match self.next_role.take() {
+            Some(Role::Follow { host, port }) => {
+                let position = Position { replid: self.primary.history.id.clone(), offset: at };
+                if let Some(db) = self.merger.db() {
+                    // The applier takes no part while we lead: it has to be where the stream is.
+                    self.apply(select(db));
+                }
+                self.merger.forget_db();
+                self.follow(host, port, Some(position));
+            }
+            _ => {
+                self.upstream = None;
+                self.primary.history.fork(clock::random_id(), at);
+                self.note_history();
+                tracing::info!("this is a primary now, from offset {at} on");
+            }
+        }
+        self.publish();
+        for asker in std::mem::take(&mut self.role_askers) {
+            self.answer(Some(asker), Ok("OK"));
+        }
+    }
+
+    /// Begins to follow; the shards know already.
+    pub(super) fn follow(&mut self, host: Box<str>, port: u16, position: Option<Position>) {
+        let settings = &self.settings;
+        let manners = Manners {
+            user: settings.masteruser.clone(),
+            password: settings.masterauth.clone(),
+            listening_port: match settings.replica_announce_port {
+                0 => settings.port,
+                port => port,
+            },
+            announce_ip: Some(settings.replica_announce_ip.clone()).filter(|ip| !ip.is_empty()),
+            timeout_ms: u64::from(settings.repl_timeout) * 1000,
+        };
+        self.upstream = Some(Upstream {
+            host,
+            port,
+            replica: Replica::new(manners, position),
+            connecting: None,
+            conn: None,
+            out: Vec::new(),
+            sending: false,
+            paused: false,
+            held: VecDeque::new(),
+            snapshot: VecDeque::new(),
+            snapshot_bytes: 0,
+            ended: None,
+            loading: false,
+            down_since: clock::unix_us() / 1_000_000,
+        });
+    }
+
+    fn leave_upstream(&mut self, why: &str) {
+        let Some(upstream) = &mut self.upstream else { return };
+        (upstream.connecting, upstream.sending) = (None, false);
+        if upstream.loading {
+            upstream.ended.get_or_insert_with(|| Err(why.to_owned()));
+        }
+        if upstream.down_since == 0 {
+            upstream.down_since = clock::unix_us() / 1_000_000;
+        }
+        upstream.out.clear();
+        upstream.held.clear();
+        if let Some(conn) = upstream.conn.take() {
+            tracing::info!("the link to the primary ends: {why}");
+            self.net.close(conn);
+        }
+        upstream.replica.disconnected(why, now_ms());
+    }
+
+    // ---- the link ----
+
+    fn poll_connecting(&mut self) {
+        let Some(upstream) = &mut self.upstream else { return };
+        let Some(connecting) = &upstream.connecting else { return };
+        let why = match connecting.try_recv() {
+            Err(TryRecvError::Empty) => return,
+            Err(TryRecvError::Disconnected) => "the thread that connects has gone".to_owned(),
+            Ok(Err(error)) => error.to_string(),
+            Ok(Ok(socket)) => {
+                let conn = self.links.insert(()) as ConnId;
+                upstream.connecting = None;
+                upstream.conn = Some(conn);
+                upstream.paused = false;
+                self.net.adopt(socket, conn);
+                return upstream.replica.connected(now_ms());
+            }
+        };
+        upstream.connecting = None;
+        tracing::warn!("cannot connect to the primary {}:{}: {why}", upstream.host, upstream.port);
+        upstream.replica.disconnected(&why, now_ms());
+    }
+
+    pub(super) fn is_upstream(&self, conn: ConnId) -> bool {
+        self.upstream.as_ref().is_some_and(|upstream| upstream.is_on(conn))
+    }
+
+    pub(super) fn upstream_gone(&mut self) {
+        self.leave_upstream("the primary closed it");
+        self.obey();
+    }
+
+    /// Carries out what the link's state machine wants.
+    pub(super) fn obey(&mut self) {
+        while let Some(upstream) = &mut self.upstream {
+            if upstream.loading && upstream.snapshot_bytes > SNAPSHOT_AHEAD {
+                break;
+            }
+            let Some(action) = upstream.replica.next_action() else { break };
+            match action {
+                Move::Connect => self.connect(),
+                Move::Send(bytes) => upstream.out.extend_from_slice(&bytes),
+                Move::Disconnect { why } => {
+                    tracing::warn!("the link to the primary ends: {why}");
+                    self.leave_upstream(&why);
+                    break;
+                }
+                Move::BeginFull { position, size } => self.begin_full(position, size),
+                Move::Snapshot(bytes) => {
+                    upstream.snapshot_bytes += bytes.len();
+                    upstream.snapshot.push_back(bytes);
+                }
+                Move::EndFull => upstream.ended = Some(Ok(())),
+                Move::Continue { replid } => self.go_on(replid),
+                Move::Stream(bytes) => upstream.held.push_back(bytes),
+            }
+        }
+        self.feed();
+        self.send_upstream();
+    }
+
+    fn send_upstream(&mut self) {
+        let Some(upstream) = &mut self.upstream else { return };
+        if let Some(conn) = upstream.conn.filter(|_| !upstream.sending && !upstream.out.is_empty()) {
+            upstream.sending = true;
+            self.net.send(conn, std::mem::take(&mut upstream.out));
+        }
+    }
+
+    /// Names are looked up and connections made by a thread that may take its time.
+    fn connect(&mut self) {
+        let Some(upstream) = &mut self.upstream else { return };
+        let (sender, receiver) = channel();
+        let (host, port) = (upstream.host.to_string(), upstream.port);
+        let patience = Duration::from_secs(u64::from(self.settings.repl_timeout.max(1)));
+        upstream.connecting = Some(receiver);
+        let connect = move || {
+            let connected = (host.as_str(), port).to_socket_addrs().and_then(|addresses| {
+                let mut last = std::io::Error::other("the name has no address");
+                for address in addresses {
+                    match TcpStream::connect_timeout(&address, patience) {
+                        Ok(stream) => {
+                            stream.set_nodelay(true)?;
+                            return Ok(OwnedFd::from(stream));
+                        }
+                        Err(error) => last = error,
+                    }
+                }
+                Err(last)
+            });
+            // Nobody listens any more if the role has changed.
+            let _ = sender.send(connected);
+        };
+        if let Err(error) = std::thread::Builder::new().name("torc-connect".into()).spawn(connect) {
+            tracing::warn!("cannot start a thread to connect with: {error}");
+        }
+    }
+
+    // ---- the stream ----
+
+    fn go_on(&mut self, replid: Option<String>) {
+        let at = self.merger.at();
+        if let Some(id) = replid.filter(|id| *id != self.primary.history.id) {
+            self.primary.history.fork(id, at);
+            self.note_history();
+        }
+        tracing::info!("following from offset {at} on");
+        self.link_is_up();
+        self.publish();
+    }
+
+    fn link_is_up(&mut self) {
+        if let Some(upstream) = &mut self.upstream {
+            upstream.down_since = 0;
+        }
+    }
+
+    /// Passes the stream on to files, replicas and the applier; not while a cut is to be made at what is applied.
+    fn feed(&mut self) {
+        let holds =
+            self.snapshot.as_ref().is_some_and(|snapshot| !snapshot.is_cut) || self.role_cut.is_some();
+        while !holds
+            && let Some(upstream) = self.upstream.as_mut().filter(|upstream| !upstream.loading)
+            && let Some(bytes) = upstream.held.pop_front()
+        {
+            let mut stream = Vec::new();
+            self.merger.put(&mut stream, &bytes);
+            self.keep(&stream);
+            self.apply(bytes);
+        }
+        self.pace_upstream();
+        self.ask_for_due_cut();
+    }
+
+    fn apply(&mut self, bytes: Vec<u8>) {
+        self.underway.fed += bytes.len() as u64;
+        self.port.send(0, Mail::Apply(bytes));
+    }
+
+    fn pace_upstream(&mut self) {
+        let behind = self.underway.fed - self.underway.applied.bytes;
+        let at = self.merger.at();
+        let Some(upstream) = &mut self.upstream else { return };
+        if !upstream.loading {
+            upstream.replica.applied(at - behind.min(at));
+        }
+        let Some(conn) = upstream.conn else { return };
+        let held: usize = upstream.held.iter().map(Vec::len).sum();
+        let full = behind > APPLYING || held as u64 > APPLYING || upstream.snapshot_bytes > SNAPSHOT_AHEAD;
+        if full != upstream.paused {
+            upstream.paused = full;
+            if full { self.net.pause(conn) } else { self.net.resume(conn) }
+        }
+    }
+
+    /// A cut must lie where the applied stream ends: it waits until nothing is under way.
+    fn ask_for_due_cut(&mut self) {
+        let applied = self.is_applied();
+        if let Some(snapshot) =
+            self.snapshot.as_mut().filter(|one| self.upstream.is_some() && !one.is_asked && applied)
+        {
+            snapshot.is_asked = true;
+            // The stream goes on in this database, and says so no more.
+            snapshot.write_db(self.underway.applied.db);
+            let number = snapshot.number;
+            self.port.send(0, Mail::Cut(number, Cut::Snapshot));
+        }
+    }
+
+    // ---- everything anew ----
+
+    /// The primary sends all it has. Until it is here, nothing else happens: clients are told that the server loads.
+    fn begin_full(&mut self, position: Position, size: Option<u64>) {
+        let Position { replid, offset } = position;
+        tracing::info!(
+            "full sync from offset {offset}: {}",
+            size.map_or("streamed".to_owned(), |size| format!("{size} bytes"))
+        );
+        if self.snapshot.is_some() {
+            self.fail_snapshot(&std::io::Error::other("a primary sends everything anew"));
+        }
+        self.primary.begin_anew(History::new(replid));
+        let founding = self.drop_journal();
+        if let Some(upstream) = &mut self.upstream {
+            (upstream.loading, upstream.ended) = (true, None);
+            upstream.snapshot.clear();
+            upstream.snapshot_bytes = 0;
+            upstream.held.clear();
+        }
+        self.facts.loading = true;
+        self.publish();
+        let loaded = self.load_upstream();
+        if let Some(upstream) = &mut self.upstream {
+            upstream.loading = false;
+        }
+        self.facts.loading = false;
+        match loaded {
+            Ok(()) => {
+                self.merger.jump(offset);
+                self.progress.iter_mut().for_each(|progress| progress.consumed.clear());
+                self.link_is_up();
+                tracing::info!("full sync done");
+            }
+            Err(fault) => {
+                tracing::warn!("full sync failed: {fault}");
+                self.leave_upstream(&fault.to_string());
+                if let Some(Upstream { host, port, .. }) = self.upstream.take() {
+                    // What there was is gone, and with it the place to go on from.
+                    self.follow(host, port, None);
+                }
+            }
+        }
+        if let Some(manifest) = founding {
+            self.found(manifest);
+        }
+        self.publish();
+    }
+
+    fn load_upstream(&mut self) -> Result<(), Fault> {
+        // What is under way to the applier ends first.
+        self.load_files(|loader| {
+            loader.command(b"*1\r\n$8\r\nFLUSHALL\r\n")?;
+            let loaded = loader.stream(Upstreaming);
+            if loaded.is_err() {
+                loader.command(b"*1\r\n$8\r\nFLUSHALL\r\n")?;
+            }
+            let db = loader.stream_db;
+            loader.command(&select(db))?;
+            loaded
+        })
+    }
+
+    pub(super) fn primary_facts(&self) -> Option<PrimaryFacts> {
+        let upstream = self.upstream.as_ref()?;
+        let replica = &upstream.replica;
+        let heard = replica
+            .last_io_ms()
+            .map_or(0, |at| clock::unix_us() / 1_000_000 - (now_ms().saturating_sub(at) / 1000) as i64);
+        let link = if upstream.loading { Link::Sync } else { replica.link() };
+        Some(PrimaryFacts {
+            host: upstream.host.clone(),
+            port: upstream.port,
+            link,
+            offset: self.merger.at(),
+            lag_bytes: self.underway.fed - self.underway.applied.bytes,
+            silent_ms: match (self.settings.replica_max_lag_ms, replica.last_io_ms()) {
+                (0, _) | (_, None) => 0,
+                (_, Some(at)) => now_ms().saturating_sub(at),
+            },
+            last_io: heard,
+            down_since: upstream.down_since,
+            sync_read: replica.sync_read(),
+            sync_total: replica.sync_total(),
+        })
+    }
+}
+
+/// The snapshot that the link brings, as a file to load.
+struct Upstreaming;
+
+impl Source<LogCore> for Upstreaming {
+    fn fill(&mut self, core: &mut LogCore, buffer: &mut Vec<u8>) -> Result<bool, Fault> {
+        loop {
+            let Some(upstream) = &mut core.upstream else { return Err(Fault::new("the role changes")) };
+            if let Some(bytes) = upstream.snapshot.pop_front() {
+                upstream.snapshot_bytes -= bytes.len();
+                buffer.extend_from_slice(&bytes);
+                return Ok(true);
+            }
+            match upstream.ended.take() {
+                Some(Ok(())) => return Ok(false),
+                Some(Err(why)) => return Err(Fault::new(why)),
+                None => Shards::turn(core)?,
+            }
+        }
+    }
+
+    fn name(&self) -> String {
+        "the primary's snapshot".to_owned()
+    }
+}

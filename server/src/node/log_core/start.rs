@@ -1,0 +1,165 @@
+//! What the log core does first: it reads the files.
+
+use super::*;
+use crate::log::{Kind, Step};
+
+impl LogCore {
+    pub(super) fn load(&mut self) -> Result<(), Fault> {
+        let began = clock::monotonic_us();
+        let dir = PathBuf::from(&self.settings.dir);
+        let dump = dir.join(&self.settings.dbfilename);
+        if self.settings.appendonly {
+            self.load_log(&dir, &dump)?;
+        } else if dump.exists() {
+            self.load_files(|loader| loader.snapshot(&dump))?;
+        }
+        let seconds = (clock::monotonic_us() - began) as f64 / 1e6;
+        tracing::info!("the data is there after {seconds:.3} s");
+        Ok(())
+    }
+
+    /// Runs `load` and says what came of it.
+    pub(super) fn load_files<T>(
+        &mut self,
+        load: impl FnOnce(&mut Loader<'_, Self>) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        let (ring, databases) = (Ring::new(self.shards), self.settings.databases);
+        let mut loader = Loader::new(self, ring, databases);
+        let loaded = load(&mut loader)?;
+        let (keys, bytes) = (loader.keys, loader.bytes);
+        tracing::info!("loaded {keys} keys of snapshots and {bytes} bytes of commands");
+        Ok(loaded)
+    }
+
+    fn load_log(&mut self, dir: &Path, dump: &Path) -> Result<(), Fault> {
+        let prefix = self.settings.appendfilename.clone();
+        let policy = self.settings.appendfsync;
+        let directory = Directory::open(&dir.join(&self.settings.appenddirname))?;
+        directory.sweep();
+        match find_manifest(&directory, dir, &prefix)? {
+            Some(manifest) => {
+                let (length, at, is_own) = self.load_manifest(&directory, &manifest)?;
+                self.merger = Merger::new(self.shards, at);
+                self.journal = Some(Journal::resume(manifest, length, at, policy));
+                if is_own {
+                    self.recall_history(&directory, at);
+                }
+            }
+            None if dump.exists() => {
+                tracing::info!("no append-only file yet: beginning it with '{}'", dump.display());
+                self.load_files(|loader| loader.snapshot(dump))?;
+                self.directory = Some(directory);
+                self.found(Manifest::new(&prefix));
+                return Ok(());
+            }
+            None => self.journal = Some(Journal::fresh(&prefix, snapshot::empty(), 0, policy)),
+        }
+        self.directory = Some(directory);
+        self.note_history();
+        Ok(())
+    }
+
+    /// The stream that was loaded up to offset `at` is the one that this directory's history names, if the base is ours:
+    /// another server would have counted its own offsets.
+    fn recall_history(&mut self, directory: &Directory, at: u64) {
+        let path = directory.path(&history_name(&self.settings.appendfilename));
+        let Some(history) = fs::read_to_string(path).ok().and_then(|text| History::parse(&text)) else {
+            return;
+        };
+        self.primary.history = history;
+        if self.settings.replicaof.is_none() {
+            // What a crash took away may be written anew, and differently.
+            self.primary.history.fork(clock::random_id(), at);
+        }
+    }
+
+    /// Notes the history's name beside the files of which it is the name.
+    pub(super) fn note_history(&mut self) {
+        if self.history_due {
+            return;
+        }
+        let Some(directory) = &mut self.directory else { return };
+        let name = history_name(&self.settings.appendfilename);
+        let (from, bytes) = (temporary(&name), self.primary.history.format().into_bytes());
+        let steps =
+            [Step::Put { name: from.clone(), bytes }, Step::Rename { from, to: name }, Step::FlushDirectory];
+        // Without it replicas have to begin anew after a restart: no more. The failure has been logged.
+        directory.carry_out(&steps);
+    }
+
+    /// The log begins with the next cut: with it all shards open their outboxes.
+    pub(super) fn found(&mut self, manifest: Manifest) {
+        if let Some(directory) = &mut self.directory {
+            // What the directory holds until then is not of the history that will be noted, nor of any later one.
+            let name = history_name(&self.settings.appendfilename);
+            directory.carry_out(&[Step::Remove { name }, Step::FlushDirectory]);
+        }
+        self.history_due = true;
+        self.founding = Some(manifest);
+        self.queue.push_back((Purpose::Rewrite, None));
+    }
+
+    /// Loads all files of the log; returns the good length of the last increment and the stream's offset there.
+    fn load_manifest(
+        &mut self,
+        directory: &Directory,
+        manifest: &Manifest,
+    ) -> Result<(u64, u64, bool), Fault> {
+        let files: Vec<_> = manifest.files().cloned().collect();
+        let last = manifest.last_increment().cloned();
+        let torn_allowed = self.settings.aof_load_truncated;
+        let mut at = 0;
+        let mut length = 0;
+        let mut is_own = false;
+        self.load_files(|loader| {
+            for part in &files {
+                let is_last = last.as_ref() == Some(part);
+                length = loader.log(&directory.path(&part.name), torn_allowed && is_last)?;
+                if part.kind == Kind::Base {
+                    is_own = loader.is_own;
+                }
+                if part.kind == Kind::Increment {
+                    at = part.start.unwrap_or(at) + length;
+                }
+            }
+            Ok(())
+        })?;
+        Ok(if last.is_some() { (length, at, is_own) } else { (0, at, is_own) })
+    }
+}
+
+/// The file, in the directory of the log, that names the log's history.
+fn history_name(prefix: &str) -> String {
+    format!("{prefix}.history")
+}
+
+/// The manifest of the log in `directory`, or one that adopts an old-style file in `dir`.
+pub(super) fn find_manifest(
+    directory: &Directory,
+    dir: &Path,
+    prefix: &str,
+) -> Result<Option<Manifest>, Fault> {
+    let path = directory.path(&manifest_name(prefix));
+    match fs::read(&path) {
+        Ok(text) => {
+            let manifest = Manifest::parse(prefix, &text)
+                .map_err(|error| Fault::new(format!("'{}' is damaged: {error}", path.display())))?;
+            if let Some(part) = manifest.files().find(|part| !directory.path(&part.name).exists()) {
+                let (manifest, file) = (path.display(), &part.name);
+                return Err(Fault::new(format!("'{manifest}' names the file '{file}', which is missing")));
+            }
+            Ok(Some(manifest))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let old = dir.join(prefix);
+            if !old.is_file() {
+                return Ok(None);
+            }
+            tracing::info!("taking over the append-only file '{}'", old.display());
+            let fault = |error| Fault::io(format!("cannot move '{}'", old.display()), &error);
+            fs::rename(&old, directory.path(prefix)).map_err(fault)?;
+            Ok(Some(Manifest::adopt(prefix, prefix)))
+        }
+        Err(error) => Err(Fault::io(format!("cannot read '{}'", path.display()), &error)),
+    }
+}

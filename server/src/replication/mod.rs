@@ -1,0 +1,13 @@
+//! Replication: the stream to servers that follow us, and from one that we follow.
+//!
+//! State machines without I/O: bytes, completions and the time come in, actions go out.
+
+mod history;
+mod primary;
+mod replica;
+mod waiters;
+
+pub use history::History;
+pub use primary::{Bounds, Next, Primary, ReplicaId};
+pub use replica::{Action, Manners, Position, Replica};
+pub use waiters::{Goal, Reached, Waiters};

@@ -1,0 +1,182 @@
+use super::*;
+
+const ID: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+
+fn bounds() -> Bounds {
+    Bounds {
+        backlog: 100,
+        most_kept: 1000,
+        timeout_ms: 60_000,
+        ping_ms: 10_000,
+        delay_ms: 0,
+        most_lag_ms: 10_000,
+    }
+}
+
+fn primary() -> Primary {
+    Primary::new(History::new(ID.to_owned()), bounds())
+}
+
+fn ask(primary: &mut Primary, id: ReplicaId, replid: &str, offset: i64, stream: (u64, Option<u64>)) {
+    let request = SyncRequest::Partial { replid: replid.into(), offset };
+    let identity = ReplicaIdentity { port: 7000, ip: None, eof: true, psync2: true };
+    primary.admit(id, ("127.0.0.1:5000".into(), request, identity), stream, 0);
+}
+
+/// All that a replica is sent, each send ending at once.
+fn sends(primary: &mut Primary, id: ReplicaId) -> String {
+    let mut all = Vec::new();
+    while let Some(next) = primary.next_send(id) {
+        let Next::Send(bytes) = next else { panic!("{next:?}") };
+        all.extend(bytes);
+        primary.sent(id, 0);
+    }
+    String::from_utf8(all).expect("text")
+}
+
+fn ack(primary: &mut Primary, id: ReplicaId, offset: u64, now: u64) {
+    let digits = offset.to_string();
+    let line = format!("*3\r\n$8\r\nREPLCONF\r\n$3\r\nACK\r\n${}\r\n{digits}\r\n", digits.len());
+    // In two pieces, as a network may deliver it.
+    let (head, tail) = line.as_bytes().split_at(line.len() / 2);
+    primary.received(id, head, now);
+    primary.received(id, tail, now);
+}
+
+#[test]
+fn one_walk_serves_all_who_wait_and_the_stream_follows_their_acknowledgement() {
+    let mut primary = primary();
+    ask(&mut primary, 1, "?", -1, (50, None));
+    ask(&mut primary, 2, "?", -1, (50, None));
+    assert!(primary.wants_walk(0) && !primary.is_active());
+    primary.begin_walk("m".repeat(40));
+    assert!(!primary.wants_walk(0) && !primary.takes_piece());
+    primary.append(b"before", false);
+    primary.walk_at(55, 50, 0);
+    primary.append(b"12345after", false);
+    assert!(!primary.takes_piece(), "they have yet to be told");
+    let told = format!("+FULLRESYNC {ID} 55\r\n$EOF:{}\r\n", "m".repeat(40));
+    assert_eq!(sends(&mut primary, 1), told);
+    assert!(!primary.takes_piece());
+    assert_eq!(sends(&mut primary, 2), told);
+    assert!(primary.takes_piece());
+    primary.piece(b"RDB".to_vec());
+    assert_eq!(sends(&mut primary, 2), "RDB");
+    assert!(!primary.takes_piece(), "the slower one sets the pace");
+    assert_eq!(sends(&mut primary, 1), "RDB");
+    assert!(primary.takes_piece());
+    // Who comes now waits for the next walk.
+    ask(&mut primary, 3, "?", -1, (60, None));
+    primary.end_walk();
+    assert_eq!(sends(&mut primary, 1), "m".repeat(40), "and nothing of the stream yet");
+    assert!(primary.wants_walk(0));
+    ack(&mut primary, 1, 55, 5);
+    assert_eq!(sends(&mut primary, 1), "after");
+    assert_eq!((primary.acked(55), primary.acked(56)), (1, 0));
+    ack(&mut primary, 1, 60, 5);
+    assert_eq!((primary.acked(60), primary.full_syncs), (1, 2));
+    let states: Vec<_> = primary.facts(5).iter().map(|replica| replica.state).collect();
+    assert_eq!(states, [ReplicaState::Online, ReplicaState::SendBulk, ReplicaState::WaitBgsave]);
+}
+
+#[test]
+fn who_knows_enough_goes_on_where_it_was() {
+    let mut primary = primary();
+    ask(&mut primary, 1, ID, 51, (50, Some(20)));
+    assert_eq!(sends(&mut primary, 1), format!("+CONTINUE {ID}\r\n"));
+    primary.append(b"more", true);
+    assert_eq!(sends(&mut primary, 1), "more");
+    // The files have the rest, from offset 20 on.
+    ask(&mut primary, 2, ID, 31, (54, Some(20)));
+    assert_eq!(sends_line(&mut primary, 2), format!("+CONTINUE {ID}\r\n"));
+    assert_eq!(primary.next_send(2), Some(Next::Read { from: 30, most: PIECE }));
+    assert_eq!(primary.read(2, Ok(Vec::new())), None, "not there yet");
+    assert_eq!(primary.next_send(2), Some(Next::Read { from: 30, most: PIECE }));
+    assert_eq!(primary.read(2, Ok(vec![b'x'; 22])), Some(vec![b'x'; 22]));
+    primary.sent(2, 0);
+    assert_eq!(sends(&mut primary, 2), "re");
+    for (id, replid, offset) in [(3, ID, 20), (4, ID, 56), (5, "b", 51), (6, ID, -1), (7, ID, 0)] {
+        ask(&mut primary, id, replid, offset, (54, Some(20)));
+        assert_eq!(sends(&mut primary, id), "", "{replid} {offset}");
+    }
+    assert_eq!((primary.partial_syncs, primary.partial_refused), (2, 5));
+}
+
+fn sends_line(primary: &mut Primary, id: ReplicaId) -> String {
+    let Some(Next::Send(line)) = primary.next_send(id) else { panic!("a line is due") };
+    primary.sent(id, 0);
+    String::from_utf8(line).expect("text")
+}
+
+#[test]
+fn memory_for_those_behind_is_bounded() {
+    let mut primary = primary();
+    ask(&mut primary, 1, ID, 1, (0, Some(0)));
+    sends(&mut primary, 1);
+    for _ in 0..50 {
+        primary.append(&[b'x'; 10], false);
+    }
+    // 500 bytes behind, and nothing else has them.
+    let Some(Next::Send(bytes)) = primary.next_send(1) else { panic!("it is kept") };
+    assert_eq!(bytes.len(), 500);
+    for _ in 0..200 {
+        primary.append(&[b'x'; 10], false);
+    }
+    primary.sent(1, 0);
+    assert_eq!(primary.next_send(1), Some(Next::Read { from: 500, most: PIECE }));
+    assert_eq!(primary.read(1, Err("lost".to_owned())), None);
+    assert_eq!(primary.leaving(), [(1, "lost".to_owned())]);
+    primary.gone(1);
+    primary.append(b"x", false);
+    assert!(primary.backlog().is_some_and(|backlog| backlog.memory() <= 200));
+}
+
+#[test]
+fn the_silent_are_left_and_the_waiting_kept_alive() {
+    let mut primary = primary();
+    ask(&mut primary, 1, ID, 1, (0, Some(0)));
+    ask(&mut primary, 2, "?", -1, (0, Some(0)));
+    sends(&mut primary, 1);
+    assert!(!primary.tick(1));
+    assert!(primary.tick(10_000), "the stream gets a ping");
+    assert!(!primary.tick(10_100));
+    assert_eq!(sends(&mut primary, 2), "\n");
+    assert_eq!((primary.good(10_000), primary.good(10_001)), (1, 0));
+    ack(&mut primary, 1, 0, 30_000);
+    primary.sent(2, 61_000);
+    primary.tick(90_000);
+    assert!(primary.leaving().is_empty());
+    primary.tick(90_001);
+    let left: Vec<_> = primary.leaving().into_iter().map(|(id, _)| id).collect();
+    assert_eq!(left, [1]);
+}
+
+#[test]
+fn garbage_ends_the_link() {
+    for garbage in [&b"*1\r\n$99999999\r\n"[..], b"*x\r\n", &[b'x'; 100_000]] {
+        let mut primary = primary();
+        ask(&mut primary, 1, ID, 1, (0, Some(0)));
+        sends(&mut primary, 1);
+        primary.received(1, garbage, 0);
+        assert_eq!(primary.leaving().len(), 1, "{:?}", &garbage[..10]);
+    }
+    let mut primary = primary();
+    ask(&mut primary, 1, ID, 1, (0, Some(0)));
+    primary.received(1, b"PING\r\nREPLCONF ACK x\r\nREPLCONF ACK\r\nREPLCONF ACK -5\r\n", 0);
+    assert_eq!((primary.leaving().len(), primary.acked(1)), (0, 0));
+}
+
+#[test]
+fn a_walk_nobody_waits_for_is_not_wanted() {
+    let mut primary = primary();
+    ask(&mut primary, 1, "?", -1, (0, None));
+    primary.begin_walk("m".repeat(40));
+    assert!(primary.is_walk_wanted());
+    primary.walk_at(0, 0, 0);
+    assert!(primary.is_walk_wanted());
+    ask(&mut primary, 2, "?", -1, (0, None));
+    primary.gone(1);
+    assert!(!primary.is_walk_wanted());
+    primary.abandon_walk();
+    assert!(primary.wants_walk(0) && primary.leaving().is_empty());
+}

@@ -1,0 +1,180 @@
+//! Sessions that wait for the log core, and those that go to it as replicas.
+
+use std::cell::Cell;
+
+use super::{Counters, HandOver, Machine, Peer};
+use crate::commands::{Ask, Core, Data, NodeFacts, ReplicaIdentity, SyncRequest, Task};
+use crate::config::Settings;
+use crate::keyspace::{KeyHasher, Keyspace, Ring};
+use crate::shard::Shard;
+use crate::transaction::{Late, Message};
+
+struct Numbers(Cell<u64>);
+
+impl Counters for Numbers {
+    fn next_ticket(&mut self) -> u64 {
+        self.0.set(self.0.get() + 1);
+        self.0.get()
+    }
+
+    fn next_client(&mut self) -> u64 {
+        self.next_ticket()
+    }
+
+    fn next_slowlog(&mut self) -> u64 {
+        self.next_ticket()
+    }
+}
+
+/// A core alone, with one client.
+fn machine() -> (Machine, usize) {
+    let ring = Ring::new(1);
+    let data = Data::new(Keyspace::new(16, ring.slots(0), KeyHasher::new(7)), 3);
+    let facts = NodeFacts { shards: 1, ..NodeFacts::default() };
+    let mut core = Core::new(0, Settings::default(), facts, || 0);
+    core.now = 1_000_000;
+    let mut machine = Machine::new(core, Shard::new(data), ring, Box::new(Numbers(Cell::new(0))));
+    let peer = Peer { fd: 0, addr: "10.0.0.2:5".into(), laddr: "10.0.0.1:6379".into(), unix: false };
+    let key = machine.connect(peer);
+    (machine, key)
+}
+
+/// All output, sent and reported as sent.
+fn output(machine: &mut Machine, key: usize) -> String {
+    let mut all = Vec::new();
+    machine.finish_turn();
+    while let Some(buffer) = machine.take_output(key) {
+        all.extend_from_slice(&buffer);
+        machine.sent(key, buffer);
+        machine.finish_turn();
+    }
+    String::from_utf8(all).unwrap()
+}
+
+fn left(machine: &mut Machine) -> Option<HandOver> {
+    let mut all = std::mem::take(&mut machine.actions.hand_over);
+    assert!(all.len() < 2);
+    all.pop()
+}
+
+#[test]
+fn a_replica_is_handed_over_once_its_replies_have_left() {
+    let (mut machine, key) = machine();
+    machine.received(key, b"REPLCONF listening-port 7002 capa psync2\r\nPSYNC ? -1\r\nSET a b\r\n");
+    machine.received(key, b"SET a b\r\n");
+    machine.finish_turn();
+    assert!(left(&mut machine).is_none() && machine.sessions() == 1, "a reply is under way");
+    assert_eq!(output(&mut machine, key), "+OK\r\n");
+    let gone = left(&mut machine).expect("it is to be handed over");
+    assert_eq!((gone.key, &*gone.addr), (key, "10.0.0.2:5"));
+    assert_eq!(gone.request, SyncRequest::Partial { replid: "?".into(), offset: -1 });
+    assert_eq!(gone.identity, ReplicaIdentity { port: 7002, psync2: true, ..ReplicaIdentity::default() });
+    assert_eq!((machine.sessions(), machine.core.clients.len()), (0, 0));
+    assert!(machine.actions.close.is_empty());
+    assert_eq!(machine.shard.data.keyspace.len(0), 0, "nothing runs behind PSYNC");
+    // Late news of the connection concern nobody.
+    machine.received(key, b"PING\r\n");
+    machine.hung_up(key);
+}
+
+#[test]
+fn one_who_asks_for_nothing_else_leaves_at_once() {
+    let (mut machine, key) = machine();
+    machine.received(key, b"SYNC\r\n");
+    assert_eq!(left(&mut machine).map(|gone| gone.request), Some(SyncRequest::Full));
+    assert_eq!(machine.sessions(), 0);
+}
+
+#[test]
+fn one_who_is_gone_before_is_closed() {
+    let (mut machine, key) = machine();
+    machine.received(key, b"PING\r\nSYNC\r\n");
+    machine.hung_up(key);
+    assert_eq!(output(&mut machine, key), "+PONG\r\n");
+    assert!(left(&mut machine).is_none());
+    assert_eq!(machine.actions.close, [key]);
+}
+
+#[test]
+fn a_refused_replica_stays_a_client() {
+    let (mut machine, key) = machine();
+    machine.received(key, b"PSYNC ? x\r\nMULTI\r\nSYNC\r\nDISCARD\r\nPING\r\n");
+    let replies = output(&mut machine, key);
+    let multi = "-ERR Command not allowed inside a transaction";
+    let wanted =
+        format!("-ERR value is not an integer or out of range\r\n+OK\r\n{multi}\r\n+OK\r\n+PONG\r\n");
+    assert_eq!(replies, wanted);
+    assert!(left(&mut machine).is_none() && machine.sessions() == 1);
+}
+
+/// The one task asked for, and where its reply belongs.
+fn asked(machine: &mut Machine) -> (Task, u64, u64) {
+    let mut asks = std::mem::take(&mut machine.core.asks);
+    let Some(Ask { task, reply_to: Some((session, reply)) }) = asks.pop() else { panic!("nothing asked") };
+    assert!(asks.is_empty());
+    (task, session, reply)
+}
+
+#[test]
+fn a_session_that_waits_runs_nothing_else() {
+    let (mut machine, key) = machine();
+    machine.received(key, b"SET a 1\r\nWAIT 1 0\r\nSET a 2\r\n");
+    let (task, session, reply) = asked(&mut machine);
+    assert_eq!(task, Task::Wait { replicas: 1, timeout_ms: 0 });
+    assert_eq!(output(&mut machine, key), "+OK\r\n");
+    assert!(machine.core.clients[key].describe(0).contains(" flags=b "));
+    machine.received(key, b"GET a\r\n");
+    assert_eq!(output(&mut machine, key), "");
+    machine.message(0, Message::Late(Late { session, reply, bytes: b":1\r\n".to_vec() }));
+    assert_eq!(output(&mut machine, key), ":1\r\n+OK\r\n$1\r\n2\r\n");
+    assert!(machine.core.clients[key].describe(0).contains(" flags=N "));
+}
+
+#[test]
+fn a_client_that_goes_waits_no_longer() {
+    let (mut machine, key) = machine();
+    machine.received(key, b"WAITAOF 0 1 0\r\n");
+    let (_, session, reply) = asked(&mut machine);
+    machine.hung_up(key);
+    assert_eq!(asked(&mut machine), (Task::GiveUp, session, reply));
+    assert_eq!((machine.actions.close.as_slice(), machine.sessions()), (&[key][..], 0));
+}
+
+#[test]
+fn what_was_queued_before_the_server_became_a_replica_is_refused() {
+    let (mut machine, key) = machine();
+    machine.received(key, b"MULTI\r\nSET a b\r\n");
+    assert_eq!(output(&mut machine, key), "+OK\r\n+QUEUED\r\n");
+    machine.core.replica = true;
+    machine.received(key, b"EXEC\r\nMULTI\r\nGET a\r\nEXEC\r\nMULTI\r\nSET a b\r\nEXEC\r\n");
+    let readonly = "READONLY You can't write against a read only replica.";
+    let wanted = format!(
+        "-EXECABORT Transaction discarded because of: {readonly}\r\n+OK\r\n+QUEUED\r\n*1\r\n$-1\r\n+OK\r\n\
+         -{readonly}\r\n-EXECABORT Transaction discarded because of previous errors.\r\n"
+    );
+    assert_eq!(output(&mut machine, key), wanted);
+}
+
+#[test]
+fn on_a_replica_nothing_expires_nor_fails_for_memory() {
+    let (mut machine, key) = machine();
+    machine.received(key, b"CONFIG SET maxmemory 1\r\n");
+    assert_eq!(output(&mut machine, key), "+OK\r\n");
+    machine.core.replica = true;
+    machine.open_applier();
+    machine.begin_turn(1_000_000_000, 100);
+    machine.apply(b"SET a b PXAT 1000001\r\nREPLCONF GETACK *\r\n");
+    machine.begin_turn(1_000_005_000, 100);
+    let upkeep = machine.upkeep();
+    assert_eq!((machine.shard.data.keyspace.len(0), upkeep.next_expiry), (1, None));
+    machine.received(key, b"GET a\r\n");
+    assert_eq!(output(&mut machine, key), "$-1\r\n");
+    machine.received(key, b"WATCH a\r\nMULTI\r\nGET a\r\nEXEC\r\n");
+    assert_eq!(output(&mut machine, key), "+OK\r\n+OK\r\n+QUEUED\r\n*1\r\n$-1\r\n");
+    machine.apply(b"APPEND a c\r\nPERSIST a\r\n");
+    machine.received(key, b"GET a\r\n");
+    assert_eq!(output(&mut machine, key), "$2\r\nbc\r\n");
+    assert_eq!(machine.apply_failure, None);
+    machine.apply(b"SYNC\r\n");
+    assert!(machine.apply_failure.is_some());
+}
