@@ -1,87 +1,16 @@
 //! Kills servers in the middle of their work and looks at what is there afterwards.
 
-use std::ffi::OsString;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use torc_tests::client::Client;
+use torc_tests::node::Node;
 use torc_tests::process::free_port;
 use torc_tests::random::Random;
+use torc_tests::replicas::{populate, text};
 use torc_tests::reply::Reply;
 use torc_tests::{clock, torc};
-
-/// A server over a directory that outlives it.
-struct Node {
-    child: Child,
-    port: u16,
-}
-
-impl Node {
-    fn start(dir: &Path, shards: usize, options: &[&str]) -> Node {
-        let mut command = Command::new(torc::program());
-        command.current_dir(dir);
-        Node::run(command, shards, options)
-    }
-
-    /// On a disk of its own, of `mib` MiB, that [`Node::disk`] shows.
-    fn on_small_disk(dir: &Path, mib: usize, shards: usize) -> Node {
-        let mut command = Command::new("unshare");
-        let script = format!("mount -t tmpfs -o size={mib}m tmpfs . && cd \"$PWD\" && exec \"$@\"");
-        command.args(["--user", "--map-root-user", "--mount", "sh", "-c", &script, "sh"]);
-        command.arg(torc::program()).current_dir(dir);
-        Node::run(command, shards, &[])
-    }
-
-    fn run(mut command: Command, shards: usize, options: &[&str]) -> Node {
-        let port = free_port();
-        let arguments: Vec<OsString> = torc::arguments(port, shards, options);
-        let mut child = command
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the server starts");
-        let ready = || {
-            assert!(child.try_wait().expect("the child is ours").is_none(), "the server ended at start");
-            let mut client = Client::connect(port).ok()?;
-            (client.line("PING") == Reply::Simple(b"PONG".to_vec())).then_some(())
-        };
-        clock::poll(Duration::from_secs(30), ready).expect("the server serves");
-        Node { child, port }
-    }
-
-    /// The working directory as the server sees it.
-    fn disk(&self) -> PathBuf {
-        format!("/proc/{}/cwd", self.child.id()).into()
-    }
-
-    fn client(&self) -> Client {
-        Client::connect(self.port).expect("the server accepts")
-    }
-
-    /// SIGKILL: no word of farewell.
-    fn kill(mut self) {
-        self.child.kill().expect("the child is ours");
-        self.child.wait().expect("the child is ours");
-    }
-
-    fn stop(mut self) {
-        self.client().send(b"SHUTDOWN\r\n").expect("the server listens");
-        let ended =
-            clock::poll(Duration::from_secs(20), || self.child.try_wait().expect("the child is ours"));
-        assert!(ended.expect("the server ends").success());
-    }
-}
-
-fn text(reply: &Reply) -> String {
-    match reply {
-        Reply::Bulk(bytes) => String::from_utf8_lossy(bytes).into_owned(),
-        other => format!("{other:?}"),
-    }
-}
 
 /// Writers that count up their own keys, one in each of several slots, until the server is gone. Returns the last
 /// number of each that was acknowledged.
@@ -320,8 +249,8 @@ fn a_snapshot_after_one_that_failed_is_whole() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let node = Node::start(dir.path(), shards, &["--appendonly", "no"]);
         let mut client = node.client();
-        client.line("DEBUG POPULATE 20000 key 100");
-        let temporary = dir.path().join(format!("temp-{}.rdb", node.child.id()));
+        populate(&mut client, 20_000, 100);
+        let temporary = dir.path().join(format!("temp-{}.rdb", node.pid()));
         for round in 0..5 {
             std::os::unix::fs::symlink("/dev/full", &temporary).expect("no snapshot is under way");
             assert_eq!(client.line("SAVE"), Reply::Error(b"ERR".to_vec()), "round {round}");
