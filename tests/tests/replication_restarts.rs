@@ -195,18 +195,24 @@ fn a_full_sync_that_breaks_off_is_begun_again() {
 #[test]
 fn a_primary_that_is_stopped_for_long_is_given_up() {
     let home = dir();
-    let primary = Node::start(home.path(), 1, &NO_DELAY);
-    let replica = Who::Torc(1).start(&["--repl-timeout", "1"]);
+    let options = [&["--repl-ping-replica-period", "1"][..], &NO_DELAY].concat();
+    let primary = Node::start(home.path(), 1, &options);
+    let replica = Who::Torc(1).start(&["--repl-timeout", "5", "--replica-max-lag-ms", "3000"]);
     let (mut one, mut two) = (primary.client(), replica.client());
     follow(&mut two, primary.port);
     one.line("SET a 1");
     agree(&mut one, &mut two, "before");
+    assert_eq!(text(&two.line("GET a")), "1");
     let process = Pid::from_raw(primary.pid() as i32).expect("a process");
     kill_process(process, Signal::STOP).expect("it is ours");
+    let stale = || text(&two.line("GET a")).starts_with("STALEREAD").then_some(());
+    assert!(clock::poll(PATIENCE, stale).is_some(), "what may be old is not read");
     let down = || (field(&mut two, "replication", "master_link_status") == "down").then_some(());
     assert!(clock::poll(PATIENCE, down).is_some(), "silence ends the link");
     kill_process(process, Signal::CONT).expect("it is ours");
     one.line("SET a 2");
     agree(&mut one, &mut two, "after");
+    let fresh = || (text(&two.line("GET a")) == "2").then_some(());
+    assert!(clock::poll(PATIENCE, fresh).is_some(), "it is read again");
     primary.stop();
 }

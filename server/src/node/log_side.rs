@@ -71,6 +71,10 @@ impl LogSide {
                 machine.core.loading = log.loading;
                 machine.core.node.log = log;
                 machine.core.stale = staleness(&machine.core.settings, replication.primary.as_ref());
+                // CONFIG GET shows whom REPLICAOF has named.
+                let primary = replication.primary.as_ref();
+                machine.core.settings.replicaof =
+                    primary.map(|primary| (primary.host.to_string(), primary.port));
                 machine.core.node.replication = replication;
             }
             _ => unreachable!("the log core sends a shard nothing else"),

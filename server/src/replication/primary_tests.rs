@@ -1,3 +1,5 @@
+//! The primary's end of its links, event by event.
+
 use super::*;
 
 const ID: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
