@@ -88,7 +88,10 @@ pub fn write(client: &mut Client, random: &mut Random, count: usize) {
             0 => format!("SELECT {}", random.below(3)),
             1 => format!("APPEND {key} more"),
             2 => format!("INCR count:{}", random.below(50)),
-            3 => format!("SET {key} soon PX {}", 20 + random.below(100_000)),
+            3 => format!(
+                "SET {key} soon PX {}",
+                if random.one_in(2) { 20 + random.below(50) } else { 10_000_000 }
+            ),
             4 => format!("DEL {key} {other}"),
             5 => format!("RENAME {key} {other}"),
             6 => format!("COPY {key} {other} REPLACE"),
@@ -107,6 +110,17 @@ pub fn write(client: &mut Client, random: &mut Random, count: usize) {
             _ => format!("SET {key} {}", random.next()),
         };
         client.line(&line);
+    }
+}
+
+/// Removes what [`write`] wrote for a moment only: what is left stays for the rest of the test.
+pub fn settle(client: &mut Client) {
+    client.line("DEBUG SLEEP 0.1");
+    for db in 0..3 {
+        client.line(&format!("SELECT {db}"));
+        for key in 0..200 {
+            client.line(&format!("EXISTS key:{key} other:{key}"));
+        }
     }
 }
 

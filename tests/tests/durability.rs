@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use torc_tests::client::Client;
 use torc_tests::node::Node;
+use torc_tests::peer::Peer;
 use torc_tests::process::free_port;
 use torc_tests::random::Random;
-use torc_tests::replicas::{populate, text};
+use torc_tests::replicas::{PATIENCE, populate, settle, text, write};
 use torc_tests::reply::Reply;
 use torc_tests::{clock, torc};
 
@@ -308,5 +309,47 @@ fn a_full_disk_refuses_writes_until_there_is_room() {
         assert_eq!(client.line("DEL last"), Reply::Int(1));
         assert_eq!(client.line("DEBUG DIGEST"), digest);
         node.stop();
+    }
+}
+
+/// The files of a peer move in: its append-only directory, rewritten once and written on, and its snapshot.
+#[test]
+fn files_of_the_peers_are_loaded() {
+    for peer in [Peer::Redis, Peer::Redis8, Peer::Valkey] {
+        let seed = torc_tests::random::seed("files");
+        let server = peer.start(&["--appendonly", "yes"]);
+        let (mut client, mut random) = (server.client(), Random::new(seed));
+        write(&mut client, &mut random, 500);
+        client.line("BGREWRITEAOF");
+        let idle = |client: &mut Client| {
+            let info = text(&client.line("INFO persistence"));
+            let busy = ["aof_rewrite_in_progress:1", "aof_rewrite_scheduled:1", "rdb_bgsave_in_progress:1"];
+            (!busy.iter().any(|busy| info.contains(busy))).then_some(())
+        };
+        clock::poll(PATIENCE, || idle(&mut client)).expect("the rewrite ends");
+        write(&mut client, &mut random, 500);
+        clock::poll(PATIENCE, || idle(&mut client)).expect("nothing else rewrites");
+        settle(&mut client);
+        assert_eq!(text(&client.line("SAVE")), "OK");
+        let digest = client.line("DEBUG DIGEST");
+        let dir = server.dir();
+        client.send(b"SHUTDOWN NOSAVE\r\n").expect("it listens");
+        assert_eq!(client.read_to_end().unwrap_or_default(), b"", "it ends");
+        for shards in [1, 3] {
+            let home = tempfile::tempdir().expect("a temporary directory");
+            std::fs::create_dir(home.path().join("appendonlydir")).expect("it is empty");
+            for file in std::fs::read_dir(dir.join("appendonlydir")).expect("the log is there").flatten() {
+                let to = home.path().join("appendonlydir").join(file.file_name());
+                std::fs::copy(file.path(), to).expect("the file is ours");
+            }
+            let node = Node::start(home.path(), shards, &[]);
+            assert_eq!(node.client().line("DEBUG DIGEST"), digest, "{peer:?}, seed {seed}, append-only file");
+            node.stop();
+            let home = tempfile::tempdir().expect("a temporary directory");
+            std::fs::copy(dir.join("dump.rdb"), home.path().join("dump.rdb")).expect("the file is ours");
+            let node = Node::start(home.path(), shards, &["--appendonly", "no"]);
+            assert_eq!(node.client().line("DEBUG DIGEST"), digest, "{peer:?}, seed {seed}, snapshot");
+            node.stop();
+        }
     }
 }

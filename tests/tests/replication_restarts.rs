@@ -10,7 +10,7 @@ use torc_tests::node::Node;
 use torc_tests::peer::{self, Peer};
 use torc_tests::process::{Server, free_port};
 use torc_tests::random::{Random, seed};
-use torc_tests::replicas::{PATIENCE, Who, Wire, agree, field, follow, populate, text, write};
+use torc_tests::replicas::{PATIENCE, Who, Wire, agree, field, follow, populate, settle, text, write};
 use torc_tests::reply::Reply;
 
 fn dir() -> TempDir {
@@ -69,6 +69,7 @@ fn a_replicas_files_are_a_log_of_their_own() {
     })
     .expect("the rewrite ends");
     one.line("INCR here");
+    settle(&mut one);
     agree(&mut one, &mut two, "behind the rewrite");
     let digest = one.line("DEBUG DIGEST");
     replica.stop();
