@@ -353,3 +353,26 @@ fn files_of_the_peers_are_loaded() {
         }
     }
 }
+
+/// A key of the base whose time had come at the load was once left out, and what the log did to it with it.
+#[test]
+fn a_log_goes_on_with_keys_of_its_base_whose_time_is_up() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let node = Node::start(dir.path(), 2, &[]);
+    let mut client = node.client();
+    client.line("SET kept 41 PX 1500");
+    client.line("SET gone 1 PX 1500");
+    client.line("BGREWRITEAOF");
+    let rewritten =
+        || text(&client.line("INFO persistence")).contains("aof_rewrite_in_progress:0").then_some(());
+    clock::poll(PATIENCE, rewritten).expect("the rewrite ends");
+    assert_eq!(client.line("PERSIST kept"), Reply::Int(1));
+    node.stop();
+    let due = clock::unix_ms() + 1500;
+    clock::poll(PATIENCE, || (clock::unix_ms() > due).then_some(())).expect("time goes by");
+    let node = Node::start(dir.path(), 1, &[]);
+    let mut client = node.client();
+    assert_eq!(client.line("INCR kept"), Reply::Int(42));
+    clock::poll(PATIENCE, || (client.line("DBSIZE") == Reply::Int(1)).then_some(())).expect("the other goes");
+    node.stop();
+}
