@@ -101,7 +101,8 @@ fn wait_counts_replicas_that_have_the_write() {
             }
         }
         assert_eq!(client.line("WAIT 3 20"), Reply::Int(2));
-        assert_eq!(client.line("WAITAOF 1 0 0"), Reply::Array(vec![Reply::Int(1), Reply::Int(0)]));
+        // The peer keeps no files.
+        assert_eq!(client.line("WAITAOF 1 1 20000"), Reply::Array(vec![Reply::Int(1), Reply::Int(1)]));
     }
 }
 
@@ -134,4 +135,15 @@ fn a_link_to_nobody_is_down_and_the_server_serves() {
     clock::poll(PATIENCE, || (text(&client.line("GET a")) == "1").then_some(())).expect("old data is served");
     client.line("REPLICAOF NO ONE");
     assert_eq!(text(&client.line("SET a 2")), "OK");
+}
+
+#[test]
+fn a_peer_waits_for_the_disk_of_torc() {
+    let primary = Who::Other(Peer::Valkey).start(&[]);
+    let replica = Who::Torc(2).start(&[]);
+    let mut client = primary.client();
+    follow(&mut replica.client(), primary.port);
+    agree(&mut client, &mut replica.client(), "WAITAOF");
+    client.line("SET a 1");
+    assert_eq!(client.line("WAITAOF 0 1 20000"), Reply::Array(vec![Reply::Int(0), Reply::Int(1)]));
 }

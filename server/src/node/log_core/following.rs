@@ -352,8 +352,10 @@ impl LogCore {
     fn pace_upstream(&mut self) {
         let behind = self.underway.fed - self.underway.applied.bytes;
         let at = self.merger.at();
+        let durable = self.journal.as_ref().filter(|journal| journal.is_founded()).map(Journal::durable);
         let Some(upstream) = &mut self.upstream else { return };
         if !upstream.loading {
+            upstream.replica.flushed(durable);
             upstream.replica.applied(at - behind.min(at));
         }
         let Some(conn) = upstream.conn else { return };
