@@ -155,6 +155,11 @@ impl<'a> Bench<'a> {
         self.start_in(dir, contender, &[self.run.options.load_cpu], &[])
     }
 
+    /// How long a measurement of `seconds` lasts: a quick run has no patience.
+    fn lasting(&self, seconds: u64) -> Duration {
+        if self.run.options.quick { Duration::from_millis(300) } else { Duration::from_secs(seconds) }
+    }
+
     /// Fills a server with a gigabyte, or with a hundredth of it in a quick run; returns the number of keys.
     fn fill_gib(&self, server: &Server) -> Result<u64, String> {
         let keys = self.run.scaled(GIB_KEYS);

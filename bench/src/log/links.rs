@@ -1,6 +1,6 @@
 //! Links that break and replicas that join while the primary takes writes as fast as it can.
 
-use std::{thread, time::Duration};
+use std::thread;
 
 use torc_loadgen::clock::Clock;
 
@@ -41,7 +41,7 @@ pub fn away(bench: &mut Bench<'_>) -> Result<(), String> {
         }
         let before = Counts::of(&primary)?;
         link.cut();
-        let outcome = load::set_for(&primary, seconds(bench, AWAY_SECONDS), bench.run.stop)?;
+        let outcome = load::set_for(&primary, bench.lasting(AWAY_SECONDS), bench.run.stop)?;
         link.mend();
         let clock = Clock::start();
         let converged = bench.await_followers(&primary, &[&replica], PATIENCE)?;
@@ -71,7 +71,7 @@ fn join_one(bench: &mut Bench<'_>, contender: &Contender, primary: &Server) -> R
         (0..JOINERS).map(|_| bench.replica(contender)).collect::<Result<_, String>>()?;
     let all: Vec<&Server> = replicas.iter().collect();
     let before = Counts::of(primary)?;
-    let (stop, length) = (bench.run.stop, seconds(bench, JOIN_SECONDS));
+    let (stop, length) = (bench.run.stop, bench.lasting(JOIN_SECONDS));
     let outcome = thread::scope(|scope| {
         let writer = scope.spawn(|| load::set_for(primary, length, stop));
         // They join at once, when the writes are well under way.
@@ -90,10 +90,6 @@ fn join_one(bench: &mut Bench<'_>, contender: &Contender, primary: &Server) -> R
         (Metric::CatchUpSeconds, seconds),
     ]);
     Ok(figures)
-}
-
-fn seconds(bench: &Bench<'_>, full: u64) -> Duration {
-    Duration::from_secs(if bench.run.options.quick { 1 } else { full })
 }
 
 /// What a primary has counted so far.

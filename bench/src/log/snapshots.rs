@@ -30,14 +30,14 @@ pub const FULLSYNC: &str = "full sync of 1 GiB";
 /// Of five requests four are SETs; with five connections that take turns the GETs have one of their own.
 const MIX: Ratio = Ratio { set: 4, get: 1 };
 const CONNECTIONS: usize = 5;
-const RATE: u64 = 25_000;
+const RATE: f64 = 25_000.0;
 const SECONDS: u64 = 20;
 
 pub fn bgsave(bench: &mut Bench<'_>) -> Result<(), String> {
     for contender in bench.turns() {
         let server = bench.primary(contender, &[])?;
         let keys = bench.fill_gib(&server)?;
-        rest(Duration::from_secs(1), bench.run.stop)?;
+        rest(bench.lasting(1), bench.run.stop)?;
         for (name, saves) in [(QUIET, false), (BGSAVE, true)] {
             let figures = serve(bench, &server, keys, saves)
                 .map_err(|problem| format!("{name} on {}: {problem}", contender.kind.label()))?;
@@ -49,14 +49,14 @@ pub fn bgsave(bench: &mut Bench<'_>) -> Result<(), String> {
 
 /// Serves the fixed load, with one BGSAVE after the other under way or with none.
 fn serve(bench: &Bench<'_>, server: &Server, keys: u64, saves: bool) -> Result<Figures, String> {
-    let seconds = if bench.run.options.quick { 1 } else { SECONDS };
+    let arrivals = RATE * bench.lasting(SECONDS).as_secs_f64();
     let plan = Plan {
         clients: CONNECTIONS,
         // Room for what falls due in a stall of most of a second.
         pipeline: 4096,
         ratio: MIX,
         data_size: GIB_VALUE,
-        load: Load::Open { rate: RATE as f64, requests: RATE * seconds },
+        load: Load::Open { rate: RATE, requests: arrivals as u64 },
         ..Plan::fill(
             server.address,
             KeyRange { first: 0, last: keys - 1, pattern: Pattern::Random },
@@ -124,7 +124,7 @@ pub fn fullsync(bench: &mut Bench<'_>) -> Result<(), String> {
         let primary = bench.primary(contender, &[])?;
         bench.fill_gib(&primary)?;
         let replica = bench.replica(contender)?;
-        rest(Duration::from_secs(1), bench.run.stop)?;
+        rest(bench.lasting(1), bench.run.stop)?;
         let wanted = primary.ask(&["DBSIZE"])?;
         let peak = Peak::watch(primary.pid())?;
         let before = peak.before as f64;
