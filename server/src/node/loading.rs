@@ -212,6 +212,9 @@ impl<'a, S: Shards> Loader<'a, S> {
             Item::Entry(entry) => {
                 let home = self.ring.home(slot_of(&entry.key));
                 let batch = &mut self.batches[home];
+                if batch.bytes.is_empty() {
+                    batch.bytes.reserve(BATCH + entry.key.len() + entry.value.len());
+                }
                 let key = batch.bytes.len();
                 batch.bytes.extend_from_slice(&entry.key);
                 let value = batch.bytes.len();
