@@ -47,9 +47,10 @@ impl LogCore {
                 })
             }
         };
-        self.answer(asker, answer);
         self.look_after_snapshots();
         self.publish();
+        // INFO knows of it when the answer comes.
+        self.answer(asker, answer);
     }
 
     pub(super) fn answer(&mut self, asker: Option<Asker>, answer: Result<&str, &str>) {
