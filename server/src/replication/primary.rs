@@ -330,8 +330,9 @@ impl Primary {
     /// All pieces have been taken.
     pub fn end_walk(&mut self) {
         let Some(Walk { at: Some(at), mark, .. }) = self.walk.take() else { return };
-        for replica in self.replicas.values_mut() {
-            if matches!(replica.stage, Stage::Snapshot { .. }) {
+        for (id, replica) in &mut self.replicas {
+            let leaves = self.leaving.iter().any(|(leaving, _)| leaving == id);
+            if !leaves && matches!(replica.stage, Stage::Snapshot { .. }) {
                 replica.line.extend_from_slice(mark.as_bytes());
                 replica.stage = Stage::Loads { at };
             }
@@ -488,8 +489,9 @@ impl Primary {
         for (id, replica) in &mut self.replicas {
             let since = match replica.stage {
                 Stage::Waits { .. } => {
-                    if now >= replica.moved_at + KEEP_ALIVE_MS && replica.line.is_empty() && !replica.sending
-                    {
+                    let leaves = self.leaving.iter().any(|(leaving, _)| leaving == id);
+                    let idle = !leaves && !replica.sending && replica.line.is_empty();
+                    if idle && now >= replica.moved_at + KEEP_ALIVE_MS {
                         replica.line.push(b'\n');
                     }
                     replica.moved_at

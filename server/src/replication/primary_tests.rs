@@ -1,3 +1,5 @@
+//! The primary's end of its links, event by event.
+
 use super::*;
 
 const ID: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
@@ -195,6 +197,30 @@ fn who_is_left_is_left_once_and_sent_nothing_more() {
     primary.begin_anew(History::new("b".repeat(40)));
     assert_eq!(primary.next_send(1), None);
     assert_eq!(primary.leaving().len(), 1);
+}
+
+#[test]
+fn who_is_left_gets_no_newline_and_no_mark() {
+    let mut primary = primary();
+    for id in [1, 2, 3] {
+        ask(&mut primary, id, "?", -1, (0, None));
+    }
+    primary.begin_walk("m".repeat(40));
+    primary.walk_at(0, 0, 0);
+    ask(&mut primary, 4, "?", -1, (0, None));
+    for id in [1, 2, 3] {
+        assert!(primary.next_send(id).is_some(), "and it stays on its way");
+    }
+    primary.tick(2000);
+    assert!(primary.next_send(4).is_some(), "a newline, and it stays on its way");
+    primary.sent(3, 60_000);
+    primary.tick(70_000);
+    primary.end_walk();
+    primary.tick(80_000);
+    for id in [1, 2, 4] {
+        assert_eq!(primary.next_send(id), None);
+    }
+    assert_eq!((primary.next_send(3).is_some(), primary.leaving().len()), (true, 3));
 }
 
 #[test]
