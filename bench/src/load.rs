@@ -71,7 +71,7 @@ pub const WORKLOADS: [Workload; 7] = [
 
 pub type Figures = Vec<(Metric, f64)>;
 
-/// One run of `workload` with `requests` requests. The figures are per request of the whole run.
+/// One run of `workload` with `requests` requests, and the server's CPU time for it.
 pub fn run(
     tool: Tool,
     redis_benchmark: &Path,
@@ -81,13 +81,25 @@ pub fn run(
     stop: &AtomicBool,
 ) -> Result<Figures, String> {
     let before = cpu_ns(server.pid())?;
-    let mut figures = match tool {
-        Tool::RedisBenchmark => run_redis_benchmark(redis_benchmark, workload, requests, server, stop)?,
-        Tool::Loadgen => run_loadgen(workload, requests, server, stop)?,
-    };
+    let mut figures = send(tool, redis_benchmark, workload, requests, server, stop)?;
     let spent = cpu_ns(server.pid())? - before;
     figures.push((Metric::CpuUs, spent as f64 / 1000.0 / requests as f64));
     Ok(figures)
+}
+
+/// One run of `workload` with `requests` requests, as its clients see it.
+pub fn send(
+    tool: Tool,
+    redis_benchmark: &Path,
+    workload: &Workload,
+    requests: u64,
+    server: &Server,
+    stop: &AtomicBool,
+) -> Result<Figures, String> {
+    match tool {
+        Tool::RedisBenchmark => run_redis_benchmark(redis_benchmark, workload, requests, server, stop),
+        Tool::Loadgen => run_loadgen(workload, requests, server, stop),
+    }
 }
 
 fn run_redis_benchmark(
@@ -207,8 +219,21 @@ pub fn set_at_rate(
     Ok((outcome.set.clone(), outcome.lag.max()))
 }
 
+/// SETs random keys of the request workloads for `length`, as fast as the server takes them.
+pub fn set_for(server: &Server, length: Duration, stop: &AtomicBool) -> Result<Outcome, String> {
+    let keys = KeyRange { first: 0, last: KEYS - 1, pattern: Pattern::Random };
+    let plan = Plan {
+        clients: 50,
+        pipeline: 16,
+        ratio: Ratio { set: 1, get: 0 },
+        data_size: VALUE,
+        ..Plan::closed(server.address, keys, End::Time(length))
+    };
+    drive(&plan, stop)
+}
+
 /// Runs a plan; replies that are errors and requests without reply are faults here.
-fn drive(plan: &Plan, stop: &AtomicBool) -> Result<Outcome, String> {
+pub fn drive(plan: &Plan, stop: &AtomicBool) -> Result<Outcome, String> {
     let outcome = torc_loadgen::run(plan, stop).map_err(|fault| fault.to_string())?;
     let total = outcome.total();
     if outcome.interrupted || total.errors + total.unanswered + outcome.lost > 0 {

@@ -1,13 +1,19 @@
-//! `torc-bench peers`: Torc beside Redis, Valkey and kevy on one core each, and what the bars say. This file is the
-//! command line; `peers` is the procedure, `servers` starts and stops, `load` drives, `measure` reads the kernel's
-//! accounts, `results` keeps the figures, `bars` judges them, `report` writes them down.
+//! `torc-bench peers`: Torc beside Redis, Valkey and kevy on one core each; `torc-bench log`: Torc beside Redis and
+//! Valkey with files and replicas; and what the bars say. This file is the command line; `peers` and `log` are the
+//! procedures, `run` is what they share, `servers` starts and stops, `client` asks, `link` stands between replica and
+//! primary, `load` drives, `measure` reads the kernel's accounts, `results` keeps the figures, `bars` judges them,
+//! `report` writes them down.
 
 mod bars;
+mod client;
+mod link;
 mod load;
+mod log;
 mod measure;
 mod peers;
 mod report;
 mod results;
+mod run;
 mod servers;
 
 use std::{
@@ -16,7 +22,7 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
 };
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
 /// Measures Torc against its peers.
 #[derive(Parser)]
@@ -29,11 +35,14 @@ struct Cli {
 #[derive(Subcommand)]
 enum Job {
     /// Run every server on one core, the load on another, interleaved, and judge the bars
-    Peers(Options),
+    Peers(peers::Options),
+    /// Measure the log, snapshots, loading and replication, and judge the bars
+    Log(log::Options),
 }
 
+/// What every command takes.
 #[derive(Args, Clone)]
-pub struct Options {
+pub struct Common {
     #[command(flatten)]
     pub paths: Paths,
     /// Repetitions of every measurement
@@ -42,21 +51,9 @@ pub struct Options {
     /// A few seconds in all, one repetition: shows that everything works, measures nothing
     #[arg(long)]
     pub quick: bool,
-    /// What to measure [default: all]
-    #[arg(long, value_enum, value_delimiter = ',')]
-    pub sections: Vec<Section>,
     /// Which servers take part [default: all that are found]
     #[arg(long, value_enum, value_delimiter = ',')]
     pub servers: Vec<servers::Kind>,
-    /// Measure memory with ten million keys too, once
-    #[arg(long)]
-    pub keys_10m: bool,
-    /// Keys of the growth test
-    #[arg(long, default_value_t = 10_000_000)]
-    pub growth_keys: u64,
-    /// SETs per second of the growth test
-    #[arg(long, default_value_t = 200_000)]
-    pub growth_rate: u64,
     /// CPU of the server under test
     #[arg(long, default_value_t = 0)]
     pub server_cpu: usize,
@@ -66,7 +63,7 @@ pub struct Options {
     /// First of 64 ports used in turn
     #[arg(long, default_value_t = 7140)]
     pub port: u16,
-    /// Where results.json and RESULTS.md go [default: bench/, with --quick a temporary directory]
+    /// Where the results go [default: bench/, with --quick a temporary directory]
     #[arg(long)]
     pub out: Option<PathBuf>,
 }
@@ -94,29 +91,8 @@ pub struct Paths {
     pub redis_benchmark: PathBuf,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Section {
-    /// SET and GET at 50 connections, pipeline 1, 16 and 64, and GET on one connection
-    Requests,
-    /// RSS per key
-    Memory,
-    /// Two shards against one
-    Shards,
-    /// The worst request while the keyspace grows
-    Growth,
-    /// CPU at rest
-    Idle,
-}
-
-impl Options {
-    pub fn wants(&self, section: Section) -> bool {
-        self.sections.is_empty() || self.sections.contains(&section)
-    }
-}
-
 fn main() -> ExitCode {
-    let Job::Peers(options) = Cli::parse().job;
-    match peers(&options) {
+    match run(&Cli::parse().job) {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => {
             eprintln!("torc-bench: {problem}");
@@ -125,14 +101,14 @@ fn main() -> ExitCode {
     }
 }
 
-fn peers(options: &Options) -> Result<(), String> {
+fn run(job: &Job) -> Result<(), String> {
     // Signals only raise the flag: every wait looks at it, the error travels up, and the guards end the servers.
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&stop)).map_err(|error| error.to_string())?;
     }
-    let environment = report::Environment::read();
-    let contenders = servers::find_all(options)?;
-    let results = peers::measure(options, &contenders, &stop)?;
-    report::write(options, &environment, &contenders, &results)
+    match job {
+        Job::Peers(options) => peers::run(options, &stop),
+        Job::Log(options) => log::run(options, &stop),
+    }
 }

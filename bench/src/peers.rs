@@ -1,14 +1,21 @@
-//! The procedure: which server meets which load, in which order. Within every repetition the servers take turns on each
-//! measurement, starting with another one each time; each is started fresh for it and is alone on the machine.
+//! `torc-bench peers`: every server in memory, on one core. Each is started fresh for every measurement and is alone on
+//! the machine.
+
+mod bars;
+mod report;
 
 use std::{sync::atomic::AtomicBool, time::Duration};
 
+use clap::{Args, ValueEnum};
+
 use crate::{
-    Options, Section,
-    load::{self, Figures, KEYS, Tool, VALUE, WORKLOADS, Workload},
+    Common,
+    load::{self, KEYS, Tool, VALUE, WORKLOADS, Workload},
     measure::{cpu_ns, rest, rss_bytes},
-    results::{Metric, Of, Results},
-    servers::{Contender, Kind, Server, Setup},
+    report::Environment,
+    results::{Metric, Results},
+    run::{Run, pin},
+    servers::{Contender, Kind, Server, Setup, find_all},
 };
 
 /// Names of the measurements that are not request workloads.
@@ -28,23 +35,67 @@ const STORED_VALUE: usize = 32;
 /// Longest request that the growth bar allows.
 const SLOW_NS: u64 = 2_000_000;
 
-/// What all measurements share.
-struct Bench<'a> {
-    options: &'a Options,
-    contenders: &'a [Contender],
-    stop: &'a AtomicBool,
-    results: Results,
-    rep: u32,
-    /// Servers started so far; picks ports.
-    started: u16,
+#[derive(Args, Clone)]
+pub struct Options {
+    #[command(flatten)]
+    pub common: Common,
+    /// What to measure [default: all]
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub sections: Vec<Section>,
+    /// Measure memory with ten million keys too, once
+    #[arg(long)]
+    pub keys_10m: bool,
+    /// Keys of the growth test
+    #[arg(long, default_value_t = 10_000_000)]
+    pub growth_keys: u64,
+    /// SETs per second of the growth test
+    #[arg(long, default_value_t = 200_000)]
+    pub growth_rate: u64,
 }
 
-/// Makes every measurement the options ask for.
-pub fn measure(options: &Options, contenders: &[Contender], stop: &AtomicBool) -> Result<Results, String> {
-    pin(&[options.load_cpu])?;
-    let mut bench = Bench { options, contenders, stop, results: Results::default(), rep: 0, started: 0 };
-    for rep in 0..bench.reps() {
-        bench.rep = rep;
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Section {
+    /// SET and GET at 50 connections, pipeline 1, 16 and 64, and GET on one connection
+    Requests,
+    /// RSS per key
+    Memory,
+    /// Two shards against one
+    Shards,
+    /// The worst request while the keyspace grows
+    Growth,
+    /// CPU at rest
+    Idle,
+}
+
+impl Options {
+    fn wants(&self, section: Section) -> bool {
+        self.sections.is_empty() || self.sections.contains(&section)
+    }
+}
+
+struct Bench<'a> {
+    options: &'a Options,
+    run: Run<'a>,
+}
+
+/// Makes every measurement the options ask for and writes the report.
+pub fn run(options: &Options, stop: &AtomicBool) -> Result<(), String> {
+    let environment = Environment::read();
+    let contenders = find_all(&options.common, &Kind::ALL)?;
+    let results = measure(options, &contenders, stop)?;
+    let kinds: Vec<Kind> = contenders.iter().map(|contender| contender.kind).collect();
+    report::report(&options.common, &kinds, &results).write(
+        &options.common,
+        &environment,
+        &contenders,
+        &results,
+    )
+}
+
+fn measure(options: &Options, contenders: &[Contender], stop: &AtomicBool) -> Result<Results, String> {
+    let mut bench = Bench { options, run: Run::new(&options.common, contenders, stop)? };
+    for rep in 0..bench.run.reps() {
+        bench.run.rep = rep;
         if options.wants(Section::Requests) {
             bench.requests()?;
         }
@@ -52,7 +103,7 @@ pub fn measure(options: &Options, contenders: &[Contender], stop: &AtomicBool) -
             bench.two_shards()?;
         }
         if options.wants(Section::Memory) {
-            bench.memory(MEMORY_1M, bench.scaled(1_000_000))?;
+            bench.memory(MEMORY_1M, bench.run.scaled(1_000_000))?;
         }
         if options.wants(Section::Idle) {
             bench.idle()?;
@@ -62,56 +113,21 @@ pub fn measure(options: &Options, contenders: &[Contender], stop: &AtomicBool) -
         }
     }
     if options.wants(Section::Memory) && options.keys_10m {
-        bench.memory(MEMORY_10M, bench.scaled(10_000_000))?;
+        bench.memory(MEMORY_10M, bench.run.scaled(10_000_000))?;
     }
-    Ok(bench.results)
+    Ok(bench.run.results)
 }
 
-impl<'a> Bench<'a> {
-    fn reps(&self) -> u32 {
-        if self.options.quick { 1 } else { self.options.reps }
-    }
-
-    /// The full count, or a hundredth of it in a quick run.
-    fn scaled(&self, count: u64) -> u64 {
-        if self.options.quick { count / 100 } else { count }
-    }
-
-    /// Those of `kinds` that take part, rotated by the repetition.
-    fn turns(&self, kinds: &[Kind]) -> Vec<&'a Contender> {
-        let mut turns: Vec<&Contender> =
-            self.contenders.iter().filter(|contender| kinds.contains(&contender.kind)).collect();
-        if !turns.is_empty() {
-            let shift = self.rep as usize % turns.len();
-            turns.rotate_left(shift);
-        }
-        turns
-    }
-
+impl Bench<'_> {
     /// Starts a server on `cpus` with one shard for each.
     fn start(&mut self, contender: &Contender, cpus: &[usize]) -> Result<Server, String> {
-        let setup = Setup { cpus: cpus.to_vec(), shards: cpus.len(), defaults: false };
-        self.start_as(contender, &setup)
-    }
-
-    fn start_as(&mut self, contender: &Contender, setup: &Setup) -> Result<Server, String> {
-        self.started = self.started.wrapping_add(1);
-        Server::start(contender, setup, self.options.port, self.started, self.stop)
-    }
-
-    fn note(&mut self, workload: &str, tool: Tool, server: Kind, figures: &Figures) {
-        let mut line = String::new();
-        for &(metric, value) in figures {
-            self.results.add(Of { workload, tool, metric }, server, self.rep, value);
-            line.push_str(&format!(" {}={value:.3}", metric.name()));
-        }
-        eprintln!("[{}/{}] {workload} {} {}:{line}", self.rep + 1, self.reps(), server.label(), tool.name());
+        self.run.start(contender, &Setup::on(cpus))
     }
 
     fn requests(&mut self) -> Result<(), String> {
         for workload in WORKLOADS {
             for tool in [Tool::RedisBenchmark, Tool::Loadgen] {
-                for contender in self.turns(&Kind::ALL) {
+                for contender in self.run.turns(&Kind::ALL) {
                     // Fifty busy connections leave no time to spin in.
                     if contender.kind != Kind::TorcNoSpin || workload.clients == 1 {
                         self.request_run(
@@ -119,7 +135,7 @@ impl<'a> Bench<'a> {
                             &workload,
                             workload.name,
                             tool,
-                            &[self.options.server_cpu],
+                            &[self.run.options.server_cpu],
                         )?;
                     }
                 }
@@ -137,22 +153,22 @@ impl<'a> Bench<'a> {
         cpus: &[usize],
     ) -> Result<(), String> {
         let server = self.start(contender, cpus)?;
-        load::fill(&server, KEYS, VALUE, self.stop)?;
-        let requests = self.scaled(workload.requests);
-        let program = &self.options.paths.redis_benchmark;
-        let figures = load::run(tool, program, workload, requests, &server, self.stop)
+        load::fill(&server, KEYS, VALUE, self.run.stop)?;
+        let requests = self.run.scaled(workload.requests);
+        let program = &self.run.options.paths.redis_benchmark;
+        let figures = load::run(tool, program, workload, requests, &server, self.run.stop)
             .map_err(|problem| format!("{name} on {}: {problem}", contender.kind.label()))?;
-        self.note(name, tool, contender.kind, &figures);
+        self.run.note(name, tool, contender.kind, &figures);
         Ok(())
     }
 
     /// Torc on both CPUs; the load floats over them too, as there is no third on the reference machine. The figure to
     /// compare with is that of the one shard in `requests`, measured here if that section is left out.
     fn two_shards(&mut self) -> Result<(), String> {
-        let (server_cpu, load_cpu) = (self.options.server_cpu, self.options.load_cpu);
+        let Common { server_cpu, load_cpu, .. } = *self.run.options;
         let tool = Tool::RedisBenchmark;
         for workload in WORKLOADS.iter().filter(|workload| workload.pipeline == 16) {
-            for contender in self.turns(&[Kind::Torc]) {
+            for contender in self.run.turns(&[Kind::Torc]) {
                 if !self.options.wants(Section::Requests) {
                     self.request_run(contender, workload, workload.name, tool, &[server_cpu])?;
                 }
@@ -167,32 +183,32 @@ impl<'a> Bench<'a> {
 
     /// Resident memory of `keys` keys of 16 bytes with values of 32, less what the empty server has.
     fn memory(&mut self, name: &str, keys: u64) -> Result<(), String> {
-        for contender in self.turns(&[Kind::Torc, Kind::Redis, Kind::Valkey, Kind::Kevy]) {
-            let server = self.start(contender, &[self.options.server_cpu])?;
+        for contender in self.run.turns(&[Kind::Torc, Kind::Redis, Kind::Valkey, Kind::Kevy]) {
+            let server = self.start(contender, &[self.run.options.server_cpu])?;
             let empty = rss_bytes(server.pid())?;
-            load::fill(&server, keys, STORED_VALUE, self.stop)?;
-            rest(Duration::from_secs(1), self.stop)?;
+            load::fill(&server, keys, STORED_VALUE, self.run.stop)?;
+            rest(Duration::from_secs(1), self.run.stop)?;
             let full = rss_bytes(server.pid())?;
             let each = full.saturating_sub(empty) as f64 / keys as f64;
-            self.note(name, Tool::Loadgen, contender.kind, &vec![(Metric::BytesPerKey, each)]);
+            self.run.note(name, Tool::Loadgen, contender.kind, &[(Metric::BytesPerKey, each)]);
         }
         Ok(())
     }
 
     /// CPU at rest with default settings and every CPU of the machine, after it has served some requests.
     fn idle(&mut self) -> Result<(), String> {
-        let seconds = if self.options.quick { 1 } else { 10 };
+        let seconds = if self.run.options.quick { 1 } else { 10 };
         let cpus = all_cpus()?;
-        for contender in self.turns(&[Kind::Torc, Kind::Redis, Kind::Valkey, Kind::Kevy]) {
-            let setup = Setup { cpus: cpus.clone(), shards: 1, defaults: true };
-            let server = self.start_as(contender, &setup)?;
-            load::fill(&server, 10_000, VALUE, self.stop)?;
-            rest(Duration::from_secs(1), self.stop)?;
+        for contender in self.run.turns(&[Kind::Torc, Kind::Redis, Kind::Valkey, Kind::Kevy]) {
+            let setup = Setup { shards: 1, defaults: true, ..Setup::on(&cpus) };
+            let server = self.run.start(contender, &setup)?;
+            load::fill(&server, 10_000, VALUE, self.run.stop)?;
+            rest(Duration::from_secs(1), self.run.stop)?;
             let before = cpu_ns(server.pid())?;
-            rest(Duration::from_secs(seconds), self.stop)?;
+            rest(Duration::from_secs(seconds), self.run.stop)?;
             let spent = cpu_ns(server.pid())? - before;
             let percent = spent as f64 / 1e7 / seconds as f64;
-            self.note(IDLE, Tool::Loadgen, contender.kind, &vec![(Metric::IdlePercent, percent)]);
+            self.run.note(IDLE, Tool::Loadgen, contender.kind, &[(Metric::IdlePercent, percent)]);
         }
         Ok(())
     }
@@ -200,20 +216,20 @@ impl<'a> Bench<'a> {
     /// The worst request while keys are added at a fixed rate. The control repeats a fifth of it on keys that exist by
     /// then, where no table grows: what it finds slow is the machine's doing.
     fn growth(&mut self) -> Result<(), String> {
-        let (keys, rate) = (self.scaled(self.options.growth_keys), self.options.growth_rate);
-        for contender in self.turns(&[Kind::Torc, Kind::Redis, Kind::Valkey]) {
-            let server = self.start(contender, &[self.options.server_cpu])?;
+        let (keys, rate) = (self.run.scaled(self.options.growth_keys), self.options.growth_rate);
+        for contender in self.run.turns(&[Kind::Torc, Kind::Redis, Kind::Valkey]) {
+            let server = self.start(contender, &[self.run.options.server_cpu])?;
             let before = cpu_ns(server.pid())?;
-            let (growing, lag) = load::set_at_rate(&server, keys, rate, self.stop)?;
+            let (growing, lag) = load::set_at_rate(&server, keys, rate, self.run.stop)?;
             let spent = cpu_ns(server.pid())? - before;
             let worst_command = server.worst_command_us("SET")?;
-            let (control, _) = load::set_at_rate(&server, (keys / 5).max(1), rate, self.stop)?;
+            let (control, _) = load::set_at_rate(&server, (keys / 5).max(1), rate, self.run.stop)?;
             let worst = |stats: &torc_loadgen::OpStats| stats.response.max() as f64 / 1000.0;
             let slow = |stats: &torc_loadgen::OpStats| {
                 let fast = stats.response.count_between(0, SLOW_NS);
                 (stats.response.len() - fast) as f64 * 1e6 / stats.response.len() as f64
             };
-            let figures = vec![
+            let figures = [
                 (Metric::WorstCommandUs, worst_command),
                 (Metric::WorstUs, worst(&growing)),
                 (Metric::ControlWorstUs, worst(&control)),
@@ -224,14 +240,10 @@ impl<'a> Bench<'a> {
                 (Metric::LagWorstUs, lag as f64 / 1000.0),
                 (Metric::CpuUs, spent as f64 / 1000.0 / keys as f64),
             ];
-            self.note(GROWTH, Tool::Loadgen, contender.kind, &figures);
+            self.run.note(GROWTH, Tool::Loadgen, contender.kind, &figures);
         }
         Ok(())
     }
-}
-
-fn pin(cpus: &[usize]) -> Result<(), String> {
-    torc_loadgen::run::pin(cpus).map_err(|error| format!("cannot run on CPU {cpus:?}: {error}"))
 }
 
 /// Every CPU of the machine.

@@ -26,11 +26,36 @@ pub enum Metric {
     IdlePercent,
     /// Of the load's core, by the busiest of its threads.
     LoaderPercent,
+    /// CPU of the shard's thread alone (Torc), µs per request.
+    ShardCpuUs,
+    /// CPU of the log core's thread alone (Torc), µs per request.
+    LogCpuUs,
+    /// Most resident memory of the server and its children, MiB.
+    PeakMib,
+    /// By how much of what it had at the start that is more.
+    ExtraPercent,
+    /// What a fork had to copy, by the server's own account, MiB.
+    CopiedMib,
+    /// Snapshots written meanwhile.
+    Saves,
+    SaveSeconds,
+    SyncSeconds,
+    LoadSeconds,
+    /// From the end of the writes, or of the cut, until the replicas had everything.
+    CatchUpSeconds,
+    FullSyncs,
+    PartialSyncs,
+    /// Walks of the data (Torc) or forks (others).
+    Walks,
+    /// Replicas that got everything in the end.
+    Converged,
+    /// What replicas had to be sent, MiB.
+    StreamMib,
 }
 
 impl Metric {
     fn more_is_better(self) -> bool {
-        self == Self::RequestsPerSecond
+        matches!(self, Self::RequestsPerSecond | Self::PartialSyncs | Self::Converged)
     }
 
     pub fn name(self) -> &'static str {
@@ -49,6 +74,21 @@ impl Metric {
             Self::BytesPerKey => "rss_bytes_per_key",
             Self::IdlePercent => "idle_cpu_percent",
             Self::LoaderPercent => "load_cpu_percent",
+            Self::ShardCpuUs => "shard_cpu_us_per_request",
+            Self::LogCpuUs => "log_cpu_us_per_request",
+            Self::PeakMib => "peak_rss_mib",
+            Self::ExtraPercent => "extra_memory_percent",
+            Self::CopiedMib => "copied_mib",
+            Self::Saves => "saves",
+            Self::SaveSeconds => "save_seconds",
+            Self::SyncSeconds => "sync_seconds",
+            Self::LoadSeconds => "load_seconds",
+            Self::CatchUpSeconds => "catch_up_seconds",
+            Self::FullSyncs => "full_syncs",
+            Self::PartialSyncs => "partial_syncs",
+            Self::Walks => "walks_or_forks",
+            Self::Converged => "converged",
+            Self::StreamMib => "stream_mib",
         }
     }
 }

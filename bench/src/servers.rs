@@ -3,12 +3,11 @@
 
 use std::{
     fs::File,
-    io::{Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::SocketAddr,
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::atomic::AtomicBool,
+    sync::{Arc, atomic::AtomicBool},
     thread,
     time::Duration,
 };
@@ -17,14 +16,16 @@ use clap::ValueEnum;
 use rustix::process::{Pid, Signal, kill_process};
 use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
+use torc_loadgen::clock::Clock;
 
 use crate::{
-    Options,
-    measure::{check, rest},
+    Common,
+    client::{self, Info},
+    measure::until,
 };
 
 /// The workspace this program was built from; its release binaries and `tests/.deps` are looked for there.
-const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+pub const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum Kind {
@@ -56,7 +57,7 @@ impl Kind {
         }
     }
 
-    fn find(self, options: &Options) -> Option<PathBuf> {
+    fn find(self, options: &Common) -> Option<PathBuf> {
         let paths = &options.paths;
         let (given, usual) = match self {
             Self::Torc | Self::TorcNoSpin => (&paths.torc, release("torc-server")),
@@ -86,7 +87,7 @@ impl Kind {
         matches!(self, Self::Kevy | Self::Echo)
     }
 
-    /// Arguments for one server that keeps nothing on disk.
+    /// Arguments for one server that keeps nothing on disk, but for what the setup says.
     fn arguments(self, setup: &Setup, port: u16, dir: &str) -> Vec<String> {
         let port = port.to_string();
         let threads = setup.shards.to_string();
@@ -101,7 +102,7 @@ impl Kind {
             Self::Echo => &["--port", &port, "--cpu", &cpu],
         };
         let common: &[&str] = if matches!(self, Self::Kevy | Self::Echo) { &[] } else { &in_memory };
-        common.iter().chain(own).map(|&word| word.to_owned()).collect()
+        common.iter().chain(own).chain(&setup.arguments).map(|&word| word.to_owned()).collect()
     }
 }
 
@@ -122,10 +123,13 @@ pub struct Contender {
     pub version: String,
 }
 
-/// Finds the servers the options ask for. Without a list the optional ones may be missing, the others may not.
-pub fn find_all(options: &Options) -> Result<Vec<Contender>, String> {
+/// Finds those of `kinds` that the options ask for. Without a list the optional ones may be missing, the others may not.
+pub fn find_all(options: &Common, kinds: &[Kind]) -> Result<Vec<Contender>, String> {
+    if let Some(stranger) = options.servers.iter().find(|kind| !kinds.contains(kind)) {
+        return Err(format!("{} takes no part in this", stranger.label()));
+    }
     let mut found = Vec::new();
-    for kind in Kind::ALL {
+    for &kind in kinds {
         let asked = options.servers.contains(&kind);
         if !options.servers.is_empty() && !asked {
             continue;
@@ -166,19 +170,47 @@ pub struct Setup {
     pub shards: usize,
     /// Torc with its default number of shards.
     pub defaults: bool,
+    /// Directives, as of the reference server's command line; they win over those that keep everything in memory.
+    pub arguments: Vec<&'static str>,
+    /// Where it keeps its data [default: a directory of its own].
+    pub dir: Option<Arc<TempDir>>,
+    /// How long it may take until it answers.
+    pub patience: Duration,
+}
+
+impl Setup {
+    /// One shard for each of `cpus`, nothing kept on disk.
+    pub fn on(cpus: &[usize]) -> Self {
+        Self {
+            cpus: cpus.to_vec(),
+            shards: cpus.len(),
+            defaults: false,
+            arguments: Vec::new(),
+            dir: None,
+            patience: START_LIMIT,
+        }
+    }
 }
 
 /// A running server; dropping it ends the process.
 pub struct Server {
     child: Child,
     pub address: SocketAddr,
-    /// Working directory and output of the server; goes with it.
-    _dir: TempDir,
+    /// Working directory and output of the server; goes with the last that uses it.
+    dir: Arc<TempDir>,
+    /// From the start of the process to its first answer, ns.
+    pub started_in: u64,
 }
 
+/// What a server prints, in its directory.
+const OUTPUT: &str = "output";
 const START_LIMIT: Duration = Duration::from_secs(20);
 const STOP_LIMIT: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(20);
+/// How often a starting server is asked: what loading takes is measured so.
+const START_POLL: Duration = Duration::from_millis(5);
+/// Longest wait for the answer to a command that is not a load's. SAVE of a gigabyte takes seconds.
+const PATIENCE: Duration = Duration::from_secs(120);
 /// Ports are used in turn, so that a server never meets its predecessor's closing sockets.
 const PORTS: u16 = 64;
 
@@ -191,12 +223,16 @@ impl Server {
         turn: u16,
         stop: &AtomicBool,
     ) -> Result<Self, String> {
-        let dir = TempDir::new().map_err(|error| format!("temporary directory: {error}"))?;
-        let log_path = dir.path().join("output");
+        let dir = match &setup.dir {
+            Some(dir) => Arc::clone(dir),
+            None => Arc::new(TempDir::new().map_err(|error| format!("temporary directory: {error}"))?),
+        };
+        let log_path = dir.path().join(OUTPUT);
         let log = File::create(&log_path).map_err(|error| format!("{}: {error}", log_path.display()))?;
         let log_too = log.try_clone().map_err(|error| error.to_string())?;
         let port = free_port(first_port, turn)?;
         let cpus: Vec<String> = setup.cpus.iter().map(usize::to_string).collect();
+        let clock = Clock::start();
         // setpriv: should this program be killed outright, the kernel ends the server with it. A process group of its
         // own keeps the terminal's Ctrl-C from it; the guard ends it then.
         let child = Command::new("setpriv")
@@ -210,11 +246,11 @@ impl Server {
             .process_group(0)
             .spawn()
             .map_err(|error| format!("setpriv (package util-linux): {error}"))?;
-        let mut server = Self { child, address: ([127, 0, 0, 1], port).into(), _dir: dir };
-        server.await_answer(stop).map_err(|problem| {
-            let log = std::fs::read_to_string(&log_path).unwrap_or_default();
-            format!("{} {problem}; its output:\n{log}", contender.kind.label())
+        let mut server = Self { child, address: ([127, 0, 0, 1], port).into(), dir, started_in: 0 };
+        server.await_answer(setup.patience, stop).map_err(|problem| {
+            format!("{} {problem}; its output:\n{}", contender.kind.label(), server.output())
         })?;
+        server.started_in = clock.ns();
         Ok(server)
     }
 
@@ -222,27 +258,35 @@ impl Server {
         self.child.id()
     }
 
+    /// What it has printed so far.
+    pub fn output(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join(OUTPUT)).unwrap_or_default()
+    }
+
+    /// The reply to one command as it came in; error replies are errors.
+    pub fn ask(&self, words: &[&str]) -> Result<String, String> {
+        let reply = client::ask(self.address, words, PATIENCE)
+            .map_err(|error| format!("{}: {error}", words.join(" ")))?;
+        if reply.starts_with('-') { Err(format!("{}: {}", words.join(" "), reply.trim())) } else { Ok(reply) }
+    }
+
+    pub fn info(&self, section: &str) -> Result<Info, String> {
+        self.ask(&["INFO", section]).map(Info)
+    }
+
     /// The longest that `command` has taken by the server's own clock, µs: the upper end of the highest bucket
     /// in LATENCY HISTOGRAM.
     pub fn worst_command_us(&self, command: &str) -> Result<f64, String> {
-        let request = format!("LATENCY HISTOGRAM {command}\r\n");
-        let reply =
-            ask(self.address, request.as_bytes()).map_err(|error| format!("LATENCY HISTOGRAM: {error}"))?;
+        let reply = self.ask(&["LATENCY", "HISTOGRAM", command])?;
         highest_bucket(&reply).ok_or_else(|| format!("LATENCY HISTOGRAM is not understood: {reply}"))
     }
 
-    fn await_answer(&mut self, stop: &AtomicBool) -> Result<(), String> {
-        for _ in 0..START_LIMIT.as_millis() / POLL.as_millis() {
-            if let Ok(Some(status)) = self.child.try_wait() {
-                return Err(format!("ended at once ({status})"));
-            }
-            if ping(self.address).is_ok() {
-                return Ok(());
-            }
-            rest(POLL, stop)?;
-        }
-        check(stop)?;
-        Err(format!("did not answer within {} s", START_LIMIT.as_secs()))
+    fn await_answer(&mut self, patience: Duration, stop: &AtomicBool) -> Result<(), String> {
+        let answered = until(patience, START_POLL, stop, || match self.child.try_wait() {
+            Ok(Some(status)) => Err(format!("ended at once ({status})")),
+            _ => Ok(ping(self.address).ok()),
+        })?;
+        answered.ok_or_else(|| format!("did not answer within {} s", patience.as_secs()))
     }
 }
 
@@ -274,20 +318,8 @@ fn free_port(first: u16, turn: u16) -> Result<u16, String> {
 
 /// One PING answered with anything but that data is still being loaded: the echo server answers in its own way.
 fn ping(address: SocketAddr) -> std::io::Result<()> {
-    let reply = ask(address, b"*1\r\n$4\r\nPING\r\n")?;
+    let reply = client::ask(address, &["PING"], Duration::from_secs(1))?;
     if reply.starts_with("-LOADING") { Err(std::io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
-}
-
-/// Sends a request; returns the reply, which is short enough to come in one piece.
-fn ask(address: SocketAddr, request: &[u8]) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
-    stream.set_read_timeout(Some(Duration::from_secs(1)))?;
-    stream.write_all(request)?;
-    let mut reply = [0; 4096];
-    match stream.read(&mut reply)? {
-        0 => Err(std::io::ErrorKind::UnexpectedEof.into()),
-        length => Ok(String::from_utf8_lossy(&reply[..length]).into_owned()),
-    }
 }
 
 /// The last bucket of a LATENCY HISTOGRAM reply: pairs of a bucket's end in µs and a count, the last integers of it.

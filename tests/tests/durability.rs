@@ -1,87 +1,17 @@
 //! Kills servers in the middle of their work and looks at what is there afterwards.
 
-use std::ffi::OsString;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use torc_tests::client::Client;
+use torc_tests::node::Node;
+use torc_tests::peer::Peer;
 use torc_tests::process::free_port;
 use torc_tests::random::Random;
+use torc_tests::replicas::{PATIENCE, populate, settle, text, write};
 use torc_tests::reply::Reply;
 use torc_tests::{clock, torc};
-
-/// A server over a directory that outlives it.
-struct Node {
-    child: Child,
-    port: u16,
-}
-
-impl Node {
-    fn start(dir: &Path, shards: usize, options: &[&str]) -> Node {
-        let mut command = Command::new(torc::program());
-        command.current_dir(dir);
-        Node::run(command, shards, options)
-    }
-
-    /// On a disk of its own, of `mib` MiB, that [`Node::disk`] shows.
-    fn on_small_disk(dir: &Path, mib: usize, shards: usize) -> Node {
-        let mut command = Command::new("unshare");
-        let script = format!("mount -t tmpfs -o size={mib}m tmpfs . && cd \"$PWD\" && exec \"$@\"");
-        command.args(["--user", "--map-root-user", "--mount", "sh", "-c", &script, "sh"]);
-        command.arg(torc::program()).current_dir(dir);
-        Node::run(command, shards, &[])
-    }
-
-    fn run(mut command: Command, shards: usize, options: &[&str]) -> Node {
-        let port = free_port();
-        let arguments: Vec<OsString> = torc::arguments(port, shards, options);
-        let mut child = command
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the server starts");
-        let ready = || {
-            assert!(child.try_wait().expect("the child is ours").is_none(), "the server ended at start");
-            let mut client = Client::connect(port).ok()?;
-            (client.line("PING") == Reply::Simple(b"PONG".to_vec())).then_some(())
-        };
-        clock::poll(Duration::from_secs(30), ready).expect("the server serves");
-        Node { child, port }
-    }
-
-    /// The working directory as the server sees it.
-    fn disk(&self) -> PathBuf {
-        format!("/proc/{}/cwd", self.child.id()).into()
-    }
-
-    fn client(&self) -> Client {
-        Client::connect(self.port).expect("the server accepts")
-    }
-
-    /// SIGKILL: no word of farewell.
-    fn kill(mut self) {
-        self.child.kill().expect("the child is ours");
-        self.child.wait().expect("the child is ours");
-    }
-
-    fn stop(mut self) {
-        self.client().send(b"SHUTDOWN\r\n").expect("the server listens");
-        let ended =
-            clock::poll(Duration::from_secs(20), || self.child.try_wait().expect("the child is ours"));
-        assert!(ended.expect("the server ends").success());
-    }
-}
-
-fn text(reply: &Reply) -> String {
-    match reply {
-        Reply::Bulk(bytes) => String::from_utf8_lossy(bytes).into_owned(),
-        other => format!("{other:?}"),
-    }
-}
 
 /// Writers that count up their own keys, one in each of several slots, until the server is gone. Returns the last
 /// number of each that was acknowledged.
@@ -320,8 +250,8 @@ fn a_snapshot_after_one_that_failed_is_whole() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let node = Node::start(dir.path(), shards, &["--appendonly", "no"]);
         let mut client = node.client();
-        client.line("DEBUG POPULATE 20000 key 100");
-        let temporary = dir.path().join(format!("temp-{}.rdb", node.child.id()));
+        populate(&mut client, 20_000, 100);
+        let temporary = dir.path().join(format!("temp-{}.rdb", node.pid()));
         for round in 0..5 {
             std::os::unix::fs::symlink("/dev/full", &temporary).expect("no snapshot is under way");
             assert_eq!(client.line("SAVE"), Reply::Error(b"ERR".to_vec()), "round {round}");
@@ -380,4 +310,69 @@ fn a_full_disk_refuses_writes_until_there_is_room() {
         assert_eq!(client.line("DEBUG DIGEST"), digest);
         node.stop();
     }
+}
+
+/// The files of a peer move in: its append-only directory, rewritten once and written on, and its snapshot.
+#[test]
+fn files_of_the_peers_are_loaded() {
+    for peer in [Peer::Redis, Peer::Redis8, Peer::Valkey] {
+        let seed = torc_tests::random::seed("files");
+        let server = peer.start(&["--appendonly", "yes"]);
+        let (mut client, mut random) = (server.client(), Random::new(seed));
+        write(&mut client, &mut random, 500);
+        client.line("BGREWRITEAOF");
+        let idle = |client: &mut Client| {
+            let info = text(&client.line("INFO persistence"));
+            let busy = ["aof_rewrite_in_progress:1", "aof_rewrite_scheduled:1", "rdb_bgsave_in_progress:1"];
+            (!busy.iter().any(|busy| info.contains(busy))).then_some(())
+        };
+        clock::poll(PATIENCE, || idle(&mut client)).expect("the rewrite ends");
+        write(&mut client, &mut random, 500);
+        clock::poll(PATIENCE, || idle(&mut client)).expect("nothing else rewrites");
+        settle(&mut client);
+        assert_eq!(text(&client.line("SAVE")), "OK");
+        let digest = client.line("DEBUG DIGEST");
+        let dir = server.dir();
+        client.send(b"SHUTDOWN NOSAVE\r\n").expect("it listens");
+        assert_eq!(client.read_to_end().unwrap_or_default(), b"", "it ends");
+        for shards in [1, 3] {
+            let home = tempfile::tempdir().expect("a temporary directory");
+            std::fs::create_dir(home.path().join("appendonlydir")).expect("it is empty");
+            for file in std::fs::read_dir(dir.join("appendonlydir")).expect("the log is there").flatten() {
+                let to = home.path().join("appendonlydir").join(file.file_name());
+                std::fs::copy(file.path(), to).expect("the file is ours");
+            }
+            let node = Node::start(home.path(), shards, &[]);
+            assert_eq!(node.client().line("DEBUG DIGEST"), digest, "{peer:?}, seed {seed}, append-only file");
+            node.stop();
+            let home = tempfile::tempdir().expect("a temporary directory");
+            std::fs::copy(dir.join("dump.rdb"), home.path().join("dump.rdb")).expect("the file is ours");
+            let node = Node::start(home.path(), shards, &["--appendonly", "no"]);
+            assert_eq!(node.client().line("DEBUG DIGEST"), digest, "{peer:?}, seed {seed}, snapshot");
+            node.stop();
+        }
+    }
+}
+
+/// A key of the base whose time had come at the load was once left out, and what the log did to it with it.
+#[test]
+fn a_log_goes_on_with_keys_of_its_base_whose_time_is_up() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let node = Node::start(dir.path(), 2, &[]);
+    let mut client = node.client();
+    client.line("SET kept 41 PX 1500");
+    client.line("SET gone 1 PX 1500");
+    client.line("BGREWRITEAOF");
+    let rewritten =
+        || text(&client.line("INFO persistence")).contains("aof_rewrite_in_progress:0").then_some(());
+    clock::poll(PATIENCE, rewritten).expect("the rewrite ends");
+    assert_eq!(client.line("PERSIST kept"), Reply::Int(1));
+    node.stop();
+    let due = clock::unix_ms() + 1500;
+    clock::poll(PATIENCE, || (clock::unix_ms() > due).then_some(())).expect("time goes by");
+    let node = Node::start(dir.path(), 1, &[]);
+    let mut client = node.client();
+    assert_eq!(client.line("INCR kept"), Reply::Int(42));
+    clock::poll(PATIENCE, || (client.line("DBSIZE") == Reply::Int(1)).then_some(())).expect("the other goes");
+    node.stop();
 }

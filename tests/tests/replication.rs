@@ -1,153 +1,11 @@
 //! Torc as primary and as replica of itself and of every peer: what one has, the other comes to have.
 
-use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
-
-use torc_tests::client::Client;
+use torc_tests::clock;
 use torc_tests::peer::Peer;
 use torc_tests::process::{Server, free_port};
 use torc_tests::random::{Random, seed};
+use torc_tests::replicas::{PATIENCE, Who, Wire, agree, field, follow, text, write};
 use torc_tests::reply::Reply;
-use torc_tests::{clock, torc};
-
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Who takes part: Torc with so many shards, or a peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Who {
-    Torc(usize),
-    Other(Peer),
-}
-
-impl Who {
-    fn start(self, options: &[&str]) -> Server {
-        let options = [&["--repl-diskless-sync-delay", "0"], options].concat();
-        match self {
-            Who::Torc(shards) => torc::start(shards, &options),
-            Who::Other(peer) => peer.start(&options),
-        }
-    }
-}
-
-fn text(reply: &Reply) -> String {
-    match reply {
-        Reply::Bulk(bytes) | Reply::Simple(bytes) | Reply::Error(bytes) => {
-            String::from_utf8_lossy(bytes).into_owned()
-        }
-        other => format!("{other:?}"),
-    }
-}
-
-fn field(client: &mut Client, section: &str, name: &str) -> String {
-    let info = text(&client.line(&format!("INFO {section}")));
-    let value = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-    value.unwrap_or_default().trim().to_owned()
-}
-
-fn follow(replica: &mut Client, port: u16) {
-    assert_eq!(text(&replica.line(&format!("REPLICAOF 127.0.0.1 {port}"))), "OK");
-}
-
-/// Waits until the replica has all that the primary has.
-fn agree(primary: &mut Client, replica: &mut Client, what: &str) {
-    let agreed = clock::poll(PATIENCE, || {
-        let up = field(replica, "replication", "master_link_status") == "up";
-        let end = field(primary, "replication", "master_repl_offset");
-        let same = up && field(replica, "replication", "slave_repl_offset") == end;
-        (same && primary.line("DEBUG DIGEST") == replica.line("DEBUG DIGEST")).then_some(())
-    });
-    let facts = |client: &mut Client| text(&client.line("INFO replication"));
-    assert!(agreed.is_some(), "{what}\nprimary: {}\nreplica: {}", facts(primary), facts(replica));
-}
-
-/// Writes of every kind that the primary's log has to carry.
-fn write(client: &mut Client, random: &mut Random, count: usize) {
-    for _ in 0..count {
-        let key = format!("key:{}", random.below(200));
-        let other = format!("other:{}", random.below(200));
-        let line = match random.below(16) {
-            0 => format!("SELECT {}", random.below(3)),
-            1 => format!("APPEND {key} more"),
-            2 => format!("INCR count:{}", random.below(50)),
-            3 => format!("SET {key} soon PX {}", 20 + random.below(100_000)),
-            4 => format!("DEL {key} {other}"),
-            5 => format!("RENAME {key} {other}"),
-            6 => format!("COPY {key} {other} REPLACE"),
-            7 => format!("MSET {key} a {other} b"),
-            8 => format!("GETEX {key} EX 1000"),
-            9 => format!("PERSIST {key}"),
-            10 => format!("MOVE {key} {}", random.below(3)),
-            11 if random.one_in(20) => "FLUSHDB".to_owned(),
-            12 => {
-                client.line("MULTI");
-                client.line(&format!("SET {key} 1"));
-                client.line(&format!("INCRBYFLOAT float:{} 0.5", random.below(9)));
-                client.line(&format!("SET {other} 2 KEEPTTL"));
-                "EXEC".to_owned()
-            }
-            _ => format!("SET {key} {}", random.next()),
-        };
-        client.line(&line);
-    }
-}
-
-/// A connection in between that can be cut.
-struct Wire {
-    port: u16,
-    open: Arc<AtomicBool>,
-    streams: Arc<Mutex<Vec<TcpStream>>>,
-}
-
-impl Wire {
-    fn to(port: u16) -> Wire {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-        let wire = Wire {
-            port: listener.local_addr().expect("it is bound").port(),
-            open: Arc::new(AtomicBool::new(true)),
-            streams: Arc::default(),
-        };
-        let (open, streams) = (Arc::clone(&wire.open), Arc::clone(&wire.streams));
-        std::thread::spawn(move || {
-            for near in listener.incoming().flatten() {
-                let Some(far) =
-                    TcpStream::connect(("127.0.0.1", port)).ok().filter(|_| open.load(Ordering::Relaxed))
-                else {
-                    continue;
-                };
-                let pairs = [(&near, &far), (&far, &near)].map(|(from, to)| {
-                    (from.try_clone().expect("a socket"), to.try_clone().expect("a socket"))
-                });
-                streams.lock().expect("no panic holds it").extend([near, far]);
-                for (mut from, mut to) in pairs {
-                    std::thread::spawn(move || {
-                        let mut buffer = [0; 16384];
-                        while let Ok(count @ 1..) = from.read(&mut buffer) {
-                            if to.write_all(&buffer[..count]).is_err() {
-                                break;
-                            }
-                        }
-                        let _ = to.shutdown(Shutdown::Both);
-                    });
-                }
-            }
-        });
-        wire
-    }
-
-    fn cut(&self) {
-        self.open.store(false, Ordering::Relaxed);
-        for stream in self.streams.lock().expect("no panic holds it").drain(..) {
-            let _ = stream.shutdown(Shutdown::Both);
-        }
-    }
-
-    fn mend(&self) {
-        self.open.store(true, Ordering::Relaxed);
-    }
-}
 
 /// A full sync amid writes, the stream, a cut wire and a partial sync, for one pair.
 fn pair(primary: Who, replica: Who) {
@@ -243,7 +101,8 @@ fn wait_counts_replicas_that_have_the_write() {
             }
         }
         assert_eq!(client.line("WAIT 3 20"), Reply::Int(2));
-        assert_eq!(client.line("WAITAOF 1 0 0"), Reply::Array(vec![Reply::Int(1), Reply::Int(0)]));
+        // The peer keeps no files.
+        assert_eq!(client.line("WAITAOF 1 1 20000"), Reply::Array(vec![Reply::Int(1), Reply::Int(1)]));
     }
 }
 
@@ -251,7 +110,9 @@ fn wait_counts_replicas_that_have_the_write() {
 fn writes_need_as_many_replicas_as_are_asked_for() {
     let primary = Who::Torc(2).start(&["--min-replicas-to-write", "1"]);
     let mut client = primary.client();
-    let refused = |client: &mut Client| text(&client.line("SET a 1")).starts_with("NOREPLICAS").then_some(());
+    let refused = |client: &mut torc_tests::client::Client| {
+        text(&client.line("SET a 1")).starts_with("NOREPLICAS").then_some(())
+    };
     clock::poll(PATIENCE, || refused(&mut client)).expect("nobody follows");
     let replica = Who::Torc(1).start(&[]);
     follow(&mut replica.client(), primary.port);
@@ -274,4 +135,15 @@ fn a_link_to_nobody_is_down_and_the_server_serves() {
     clock::poll(PATIENCE, || (text(&client.line("GET a")) == "1").then_some(())).expect("old data is served");
     client.line("REPLICAOF NO ONE");
     assert_eq!(text(&client.line("SET a 2")), "OK");
+}
+
+#[test]
+fn a_peer_waits_for_the_disk_of_torc() {
+    let primary = Who::Other(Peer::Valkey).start(&[]);
+    let replica = Who::Torc(2).start(&[]);
+    let mut client = primary.client();
+    follow(&mut replica.client(), primary.port);
+    agree(&mut client, &mut replica.client(), "WAITAOF");
+    client.line("SET a 1");
+    assert_eq!(client.line("WAITAOF 0 1 20000"), Reply::Array(vec![Reply::Int(0), Reply::Int(1)]));
 }

@@ -146,6 +146,12 @@ impl Core {
         self.clients[client].is(ClientFlags::AUTHENTICATED) || self.settings.requirepass.is_empty()
     }
 
+    /// Whether replies to writes wait for the disk. A replica's writes are its primary's, who has answered them.
+    #[inline]
+    pub fn holds_replies(&self) -> bool {
+        self.holds_writes && !self.replica
+    }
+
     /// Whether some commands are refused for the state of the server.
     #[inline]
     pub fn is_restricted(&self) -> bool {

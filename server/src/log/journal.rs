@@ -439,6 +439,9 @@ impl Journal {
         self.manifest = manifest;
         match goal {
             Goal::Open { part, at, start, founded } => {
+                // An increment that is gone on with is none that a cut has begun.
+                let begun = start.is_some().then_some(at);
+                self.cut.take_if(|cut| Some(*cut) == begun);
                 self.start = start.unwrap_or(self.start);
                 self.opened(part, at, founded);
             }
@@ -461,7 +464,6 @@ impl Journal {
         self.current = Some(part);
         (self.written, self.flushed) = (at, at);
         (self.condemned, self.torn, self.failed) = (false, false, None);
-        self.cut.take_if(|cut| *cut == at);
         self.founded = founded;
         if founded {
             self.durable = at;

@@ -273,3 +273,31 @@ fn a_loaded_log_goes_on_behind_its_last_whole_unit() {
         "put temp-a.manifest: file a seq 1 type b\nfile a.1.incr.aof seq 1 type i startoffset 0\n"
     );
 }
+
+#[test]
+fn a_prelude_is_in_the_file_and_not_in_the_stream() {
+    let mut journal = open(AppendFsync::Always);
+    write(&mut journal, 0, 0, b"early", 5, 0);
+    journal.append(&[b'x'; 95], 0);
+    journal.set_prelude(b"SELECT 3".to_vec());
+    assert!(journal.rotate(200));
+    journal.append(&[b'y'; 50], 0);
+    write(&mut journal, 0, 5, &[b'x'; 95], 95, 0);
+    flush(&mut journal, 0, 0);
+    let opening = steps(&mut journal, 0);
+    assert_eq!(shown(&opening)[..2], ["put a.2.incr.aof: SELECT 3", "open a.2.incr.aof at 8"]);
+    journal.stepped(opening.len(), 0, 0);
+    write(&mut journal, 0, 8, &[b'y'; 50], 50, 0);
+    assert_eq!((journal.written(), journal.length()), (250, 58));
+    let places = |from| -> Vec<(String, u64)> {
+        journal.locate(from).map(|(name, offset)| (name.to_owned(), offset)).collect()
+    };
+    let (first, second) = ("a.1.incr.aof".to_owned(), "a.2.incr.aof".to_owned());
+    assert_eq!(places(150), [(first.clone(), 50)]);
+    // The stream's bytes up to 200 are in the first file; the second repeats none of them.
+    assert_eq!(places(195), [(first.clone(), 95), (second.clone(), 3)]);
+    assert_eq!(places(205), [(first, 105), (second.clone(), 13)]);
+    assert_eq!(places(240), [(second, 48)]);
+    assert_eq!(journal.oldest(), Some(100 + LONGEST_PRELUDE));
+    assert!(journal.locate(110).next().is_none(), "it may be a prelude, for all that is known");
+}

@@ -63,10 +63,11 @@ struct LogCore {
     settings: Settings,
     shards: usize,
     /// With `appendonly`. There is no journal before the cut with which a log turned on amid work begins; until then
-    /// `founding` is what the directory holds.
+    /// `founding` is what the directory holds, and `found_due` says whether it is time for that cut.
     directory: Option<Directory>,
     journal: Option<Journal>,
     founding: Option<Manifest>,
+    found_due: bool,
     /// The history is to be noted once the files are its own.
     history_due: bool,
     merger: Merger,
@@ -146,6 +147,7 @@ impl LogCore {
             directory: None,
             journal: None,
             founding: None,
+            found_due: false,
             history_due: false,
             merger: Merger::new(shards, 0),
             stream: Vec::new(),
@@ -337,6 +339,7 @@ impl LogCore {
             // What came before is in the snapshot.
             let behind = stream.len() - (self.merger.at() - at) as usize;
             stream.drain(..behind);
+            self.found_due = false;
             self.journal = Some(Journal::begin(manifest, at, self.settings.appendfsync, prelude.clone()));
             self.serve(Serve::Logged);
         }
@@ -495,6 +498,7 @@ impl LogCore {
         if self.snapshot.as_ref().is_some_and(|snapshot| snapshot.purpose == Purpose::Sync) {
             self.fail_snapshot(&std::io::Error::other("the server stops"));
         }
+        self.leave_upstream("the server stops");
         let due = !self.settings.save.is_empty() && self.shared.changes() > self.saved_changes;
         if self.shared.save_at_stop().unwrap_or(due) {
             self.queue.push_back((Purpose::Save, None));
@@ -531,6 +535,7 @@ impl Shards for LogCore {
         self.net.gather(Wait::AtMost(10), &self.port);
         self.take_events();
         self.take_mail();
+        self.tick_upstream();
         if !self.shared.is_stop_asked() {
             return Ok(());
         }

@@ -71,6 +71,10 @@ impl LogSide {
                 machine.core.loading = log.loading;
                 machine.core.node.log = log;
                 machine.core.stale = staleness(&machine.core.settings, replication.primary.as_ref());
+                // CONFIG GET shows whom REPLICAOF has named.
+                let primary = replication.primary.as_ref();
+                machine.core.settings.replicaof =
+                    primary.map(|primary| (primary.host.to_string(), primary.port));
                 machine.core.node.replication = replication;
             }
             _ => unreachable!("the log core sends a shard nothing else"),
@@ -198,13 +202,12 @@ fn staleness(settings: &Settings, primary: Option<&PrimaryFacts>) -> Option<Box<
     None
 }
 
-/// Puts entries of a snapshot into the keyspace; those whose time is up are left out, unless that is for a primary to
-/// decide.
+/// Puts entries of a snapshot into the keyspace, also those whose time is up: a log behind the snapshot may go on with
+/// them, and replicas wait to be told that they are gone.
 fn load(entries: Entries, machine: &mut Machine) -> Result<(), String> {
-    let now = if machine.core.replica { i64::MIN } else { machine.core.now };
     let keyspace = &mut machine.shard.data.keyspace;
     let hasher = keyspace.hasher().clone();
-    for entry in entries.entries.iter().filter(|entry| entry.expire.is_none_or(|at| at > now)) {
+    for entry in &entries.entries {
         let key = &entries.bytes[entry.key..entry.value];
         let value = rdb::decode(entry.codec, &entries.bytes[entry.value..entry.end])
             .map_err(|damage| damage.in_value(key, entry.offset).to_string())?;

@@ -82,6 +82,8 @@ pub struct Replica {
     position: Option<Position>,
     /// Up to where the stream has been applied; `None` until the snapshot is in.
     applied: Option<u64>,
+    /// Up to where it is on our disk, if it is kept there.
+    flushed: Option<u64>,
     /// First and last offset that, once applied, shall be acknowledged at once.
     asked: Option<(u64, u64)>,
     /// The time at the latest call that told it.
@@ -145,6 +147,7 @@ impl Replica {
             line: Vec::new(),
             applied: position.as_ref().map(|position| position.offset),
             position,
+            flushed: None,
             asked: None,
             now_ms: 0,
             silent_ms: None,
@@ -234,6 +237,11 @@ impl Replica {
         if is_first { self.tell() } else { self.answer() }
     }
 
+    /// Up to where the stream is on the disk, for those who wait for that; `None`: it is not kept there.
+    pub fn flushed(&mut self, offset: Option<u64>) {
+        self.flushed = offset;
+    }
+
     pub fn next_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
     }
@@ -298,7 +306,10 @@ impl Replica {
         self.told_ms = self.now_ms;
         match self.applied {
             Some(offset) if matches!(self.phase, Phase::Stream(_)) => {
-                self.send(command(&[b"REPLCONF", b"ACK", offset.to_string().as_bytes()]));
+                let (applied, flushed) = (offset.to_string(), self.flushed.map(|offset| offset.to_string()));
+                let mut words = vec![&b"REPLCONF"[..], b"ACK", applied.as_bytes()];
+                words.extend(flushed.iter().flat_map(|flushed| [&b"FACK"[..], flushed.as_bytes()]));
+                self.send(command(&words));
                 self.answered(offset);
             }
             _ => self.send(b"\n".to_vec()),

@@ -268,7 +268,7 @@ impl Machine {
         let emitted = self.shard.data.outbox.emitted();
         let slow = shard::execute(&mut self.shard, &mut self.core, call, out);
         let outbox = &self.shard.data.outbox;
-        if self.core.holds_writes && outbox.emitted() != emitted && !silent {
+        if self.core.holds_replies() && outbox.emitted() != emitted && !silent {
             session.replies.written_held(start, outbox.seq());
             let held = (outbox.seq(), session.id);
             if self.held.back() != Some(&held) {

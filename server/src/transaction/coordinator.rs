@@ -144,7 +144,7 @@ impl Coordinator {
                 Outcome::Waiting
             }
             None => {
-                let missing = self.let_go(post, env.core.holds_writes);
+                let missing = self.let_go(post, env.core.holds_replies());
                 if missing == 0 {
                     return self.finish();
                 }

@@ -184,7 +184,7 @@ pub fn run_batch(site: &mut Site, mut batch: Box<Batch>, from: usize) {
 /// stood before.
 fn answer(site: &mut Site, to: usize, emitted: u64, message: Message) {
     let outbox = &site.shard.data.outbox;
-    if site.core.holds_writes && outbox.emitted() != emitted {
+    if site.core.holds_replies() && outbox.emitted() != emitted {
         site.post.hold(outbox.seq(), to, message);
     } else {
         site.post.send(to, message);

@@ -104,7 +104,11 @@ impl LogCore {
             self.begin_role_cut();
         }
         self.poll_connecting();
-        if let Some(upstream) = &mut self.upstream {
+        self.tick_upstream();
+    }
+
+    pub(super) fn tick_upstream(&mut self) {
+        if let Some(upstream) = self.upstream.as_mut().filter(|_| !self.stopping) {
             upstream.replica.tick(now_ms());
         }
         self.obey();
@@ -145,6 +149,7 @@ impl LogCore {
             }
             _ => {
                 self.upstream = None;
+                self.found_due = self.founding.is_some();
                 self.primary.history.fork(clock::random_id(), at);
                 self.note_history();
                 tracing::info!("this is a primary now, from offset {at} on");
@@ -187,7 +192,7 @@ impl LogCore {
         });
     }
 
-    fn leave_upstream(&mut self, why: &str) {
+    pub(super) fn leave_upstream(&mut self, why: &str) {
         let Some(upstream) = &mut self.upstream else { return };
         (upstream.connecting, upstream.sending) = (None, false);
         if upstream.loading {
@@ -347,8 +352,10 @@ impl LogCore {
     fn pace_upstream(&mut self) {
         let behind = self.underway.fed - self.underway.applied.bytes;
         let at = self.merger.at();
+        let durable = self.journal.as_ref().filter(|journal| journal.is_founded()).map(Journal::durable);
         let Some(upstream) = &mut self.upstream else { return };
         if !upstream.loading {
+            upstream.replica.flushed(durable);
             upstream.replica.applied(at - behind.min(at));
         }
         let Some(conn) = upstream.conn else { return };
@@ -387,7 +394,10 @@ impl LogCore {
             self.fail_snapshot(&std::io::Error::other("a primary sends everything anew"));
         }
         self.primary.begin_anew(History::new(replid));
-        let founding = self.drop_journal();
+        // The files stay as they are until there is something to put in their place.
+        self.founding = self.drop_journal().or(self.founding.take());
+        self.found_due = false;
+        self.forget_history();
         if let Some(upstream) = &mut self.upstream {
             (upstream.loading, upstream.ended) = (true, None);
             upstream.snapshot.clear();
@@ -406,6 +416,7 @@ impl LogCore {
                 self.merger.jump(offset);
                 self.progress.iter_mut().for_each(|progress| progress.consumed.clear());
                 self.link_is_up();
+                self.found_due = self.founding.is_some();
                 tracing::info!("full sync done");
             }
             Err(fault) => {
@@ -416,9 +427,6 @@ impl LogCore {
                     self.follow(host, port, None);
                 }
             }
-        }
-        if let Some(manifest) = founding {
-            self.found(manifest);
         }
         self.publish();
     }

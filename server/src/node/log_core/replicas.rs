@@ -30,6 +30,10 @@ impl LogCore {
     /// A connection asked to become a replica.
     pub(super) fn welcome(&mut self, newcomer: Newcomer) {
         let Newcomer { socket, addr, request, identity } = newcomer;
+        if self.facts.loading {
+            // It was on its way when a full sync of our own began; it comes again.
+            return;
+        }
         tracing::info!("{addr} asks to follow: {request:?}");
         let id = self.links.insert(()) as ReplicaId;
         // Best effort: without it small batches merely leave later.

@@ -107,6 +107,9 @@ impl LogCore {
         if reached {
             return Some(Purpose::Save);
         }
+        if self.found_due {
+            return Some(Purpose::Rewrite);
+        }
         let journal = self.journal.as_ref()?;
         let (size, base) = (self.facts.aof_size, self.facts.aof_base_size.max(1));
         let percentage = u64::from(self.settings.auto_aof_rewrite_percentage);

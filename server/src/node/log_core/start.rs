@@ -89,14 +89,19 @@ impl LogCore {
 
     /// The log begins with the next cut: with it all shards open their outboxes.
     pub(super) fn found(&mut self, manifest: Manifest) {
+        self.forget_history();
+        self.founding = Some(manifest);
+        self.found_due = true;
+        self.queue.push_back((Purpose::Rewrite, None));
+    }
+
+    /// What the directory holds until it is rewritten is not of the history that will be noted then, nor of any later one.
+    pub(super) fn forget_history(&mut self) {
         if let Some(directory) = &mut self.directory {
-            // What the directory holds until then is not of the history that will be noted, nor of any later one.
             let name = history_name(&self.settings.appendfilename);
             directory.carry_out(&[Step::Remove { name }, Step::FlushDirectory]);
         }
         self.history_due = true;
-        self.founding = Some(manifest);
-        self.queue.push_back((Purpose::Rewrite, None));
     }
 
     /// Loads all files of the log; returns the good length of the last increment and the stream's offset there.

@@ -1,0 +1,72 @@
+//! What the measurements of a run share: who takes part and in which order, ports, and where figures go. Within every
+//! repetition the servers take turns on each measurement, starting with another one each time.
+
+use std::sync::atomic::AtomicBool;
+
+use crate::{
+    Common,
+    load::Tool,
+    results::{Metric, Of, Results},
+    servers::{Contender, Kind, Server, Setup},
+};
+
+pub struct Run<'a> {
+    pub options: &'a Common,
+    contenders: &'a [Contender],
+    pub stop: &'a AtomicBool,
+    pub results: Results,
+    pub rep: u32,
+    /// Servers started so far; picks ports.
+    started: u16,
+}
+
+impl<'a> Run<'a> {
+    /// A run without figures yet; its loads stay on their CPU.
+    pub fn new(
+        options: &'a Common,
+        contenders: &'a [Contender],
+        stop: &'a AtomicBool,
+    ) -> Result<Self, String> {
+        pin(&[options.load_cpu])?;
+        Ok(Self { options, contenders, stop, results: Results::default(), rep: 0, started: 0 })
+    }
+
+    pub fn reps(&self) -> u32 {
+        if self.options.quick { 1 } else { self.options.reps }
+    }
+
+    /// The full count, or a hundredth of it in a quick run.
+    pub fn scaled(&self, count: u64) -> u64 {
+        if self.options.quick { count / 100 } else { count }
+    }
+
+    /// Those of `kinds` that take part, rotated by the repetition.
+    pub fn turns(&self, kinds: &[Kind]) -> Vec<&'a Contender> {
+        let mut turns: Vec<&Contender> =
+            self.contenders.iter().filter(|contender| kinds.contains(&contender.kind)).collect();
+        if !turns.is_empty() {
+            let shift = self.rep as usize % turns.len();
+            turns.rotate_left(shift);
+        }
+        turns
+    }
+
+    pub fn start(&mut self, contender: &Contender, setup: &Setup) -> Result<Server, String> {
+        self.started = self.started.wrapping_add(1);
+        Server::start(contender, setup, self.options.port, self.started, self.stop)
+    }
+
+    pub fn note(&mut self, workload: &str, tool: Tool, server: Kind, figures: &[(Metric, f64)]) {
+        let mut line = String::new();
+        for &(metric, value) in figures {
+            self.results.add(Of { workload, tool, metric }, server, self.rep, value);
+            line.push_str(&format!(" {}={value:.3}", metric.name()));
+        }
+        eprintln!("[{}/{}] {workload} {} {}:{line}", self.rep + 1, self.reps(), server.label(), tool.name());
+    }
+}
+
+/// Confines this program, and the load it starts, to `cpus`.
+pub fn pin(cpus: &[usize]) -> Result<(), String> {
+    torc_loadgen::run::pin(cpus).map_err(|error| format!("cannot run on CPU {cpus:?}: {error}"))
+}
