@@ -5,6 +5,8 @@
 mod history;
 mod primary;
 mod replica;
+#[cfg(test)]
+mod simulation;
 mod waiters;
 
 pub use history::History;

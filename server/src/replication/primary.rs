@@ -179,8 +179,8 @@ impl Primary {
                 let id = if replica.identity.psync2 { &self.history.id } else { "" };
                 replica.line = format!("+CONTINUE {id}").trim_end().to_owned().into_bytes();
                 replica.line.extend_from_slice(b"\r\n");
+                // It has received that much; what of it is applied it will say at once.
                 replica.stage = Stage::Follows { at };
-                replica.acked = at;
                 self.partial_syncs += 1;
                 self.backlog.get_or_insert_with(|| Backlog::new(self.bounds.backlog, end));
             }
@@ -226,7 +226,10 @@ impl Primary {
             // Whatever is being sent will not arrive.
             replica.line.clear();
             replica.sending = false;
-            self.leaving.push((id, why.to_owned()));
+            // Each is left once: its number may soon be another's.
+            if self.leaving.iter().all(|(leaving, _)| *leaving != id) {
+                self.leaving.push((id, why.to_owned()));
+            }
         }
     }
 
@@ -241,6 +244,14 @@ impl Primary {
     pub fn begin_anew(&mut self, history: History) {
         self.dismiss("the data is another's now");
         (self.history, self.backlog) = (history, None);
+    }
+
+    /// The stream goes on from offset `at` by itself, or its primary's has got a new name there. Who follows has to hear of the
+    /// name, and connects again for that: it would take what comes next for the old history, of which another server may
+    /// have a different end.
+    pub fn rename(&mut self, id: String, at: u64) {
+        self.history.fork(id, at);
+        self.dismiss("the history has a new name");
     }
 
     // ---- the snapshot ----
@@ -319,8 +330,9 @@ impl Primary {
     /// All pieces have been taken.
     pub fn end_walk(&mut self) {
         let Some(Walk { at: Some(at), mark, .. }) = self.walk.take() else { return };
-        for replica in self.replicas.values_mut() {
-            if matches!(replica.stage, Stage::Snapshot { .. }) {
+        for (id, replica) in &mut self.replicas {
+            let leaves = self.leaving.iter().any(|(leaving, _)| leaving == id);
+            if !leaves && matches!(replica.stage, Stage::Snapshot { .. }) {
                 replica.line.extend_from_slice(mark.as_bytes());
                 replica.stage = Stage::Loads { at };
             }
@@ -365,6 +377,10 @@ impl Primary {
         if !replica.line.is_empty() {
             replica.sending = true;
             return Some(Next::Send(std::mem::take(&mut replica.line)));
+        }
+        if self.leaving.iter().any(|(leaving, _)| *leaving == id) {
+            // Nor may more be sent while the send that it was left amid goes on.
+            return None;
         }
         match &mut replica.stage {
             Stage::Snapshot { has_piece } if !*has_piece => {
@@ -473,11 +489,17 @@ impl Primary {
         for (id, replica) in &mut self.replicas {
             let since = match replica.stage {
                 Stage::Waits { .. } => {
-                    if now >= replica.moved_at + KEEP_ALIVE_MS && replica.line.is_empty() && !replica.sending
-                    {
+                    let leaves = self.leaving.iter().any(|(leaving, _)| leaving == id);
+                    let idle = !leaves && !replica.sending && replica.line.is_empty();
+                    if idle && now >= replica.moved_at + KEEP_ALIVE_MS {
                         replica.line.push(b'\n');
                     }
                     replica.moved_at
+                }
+                // It has all there is: others are slower, or the walk is.
+                Stage::Snapshot { .. } if !replica.sending && replica.line.is_empty() => {
+                    replica.moved_at = now;
+                    now
                 }
                 Stage::Snapshot { .. } => replica.moved_at,
                 // Loading may take long; what it says meanwhile counts.
@@ -540,6 +562,11 @@ impl Primary {
 }
 
 impl Replica {
+    /// Up to where it can know the stream, whatever it says.
+    fn sent(&self) -> u64 {
+        if let Stage::Follows { at } = self.stage { at } else { 0 }
+    }
+
     /// A command of the replica. Only acknowledgements mean anything here.
     fn heed(&mut self, argv: &[&[u8]]) {
         let [name, rest @ ..] = argv else { return };
@@ -551,12 +578,12 @@ impl Replica {
                 continue;
             };
             if pair[0].eq_ignore_ascii_case(b"ACK") {
-                self.acked = self.acked.max(offset);
                 if let Stage::Loads { at } = self.stage {
                     self.stage = Stage::Follows { at };
                 }
+                self.acked = self.acked.max(offset.min(self.sent()));
             } else if pair[0].eq_ignore_ascii_case(b"FACK") {
-                self.flushed = self.flushed.max(offset);
+                self.flushed = self.flushed.max(offset.min(self.sent()));
             }
         }
     }

@@ -182,3 +182,90 @@ fn a_walk_nobody_waits_for_is_not_wanted() {
     primary.abandon_walk();
     assert!(primary.wants_walk(0) && primary.leaving().is_empty());
 }
+
+#[test]
+fn who_is_left_is_left_once_and_sent_nothing_more() {
+    let mut primary = primary();
+    ask(&mut primary, 1, ID, 1, (0, Some(0)));
+    sends(&mut primary, 1);
+    primary.append(b"first", true);
+    assert_eq!(primary.next_send(1), Some(Next::Send(b"first".to_vec())));
+    primary.append(b"second", true);
+    // It stands still amid that send.
+    primary.tick(60_001);
+    primary.tick(60_002);
+    primary.begin_anew(History::new("b".repeat(40)));
+    assert_eq!(primary.next_send(1), None);
+    assert_eq!(primary.leaving().len(), 1);
+}
+
+#[test]
+fn who_is_left_gets_no_newline_and_no_mark() {
+    let mut primary = primary();
+    for id in [1, 2, 3] {
+        ask(&mut primary, id, "?", -1, (0, None));
+    }
+    primary.begin_walk("m".repeat(40));
+    primary.walk_at(0, 0, 0);
+    ask(&mut primary, 4, "?", -1, (0, None));
+    for id in [1, 2, 3] {
+        assert!(primary.next_send(id).is_some(), "and it stays on its way");
+    }
+    primary.tick(2000);
+    assert!(primary.next_send(4).is_some(), "a newline, and it stays on its way");
+    primary.sent(3, 60_000);
+    primary.tick(70_000);
+    primary.end_walk();
+    primary.tick(80_000);
+    for id in [1, 2, 4] {
+        assert_eq!(primary.next_send(id), None);
+    }
+    assert_eq!((primary.next_send(3).is_some(), primary.leaving().len()), (true, 3));
+}
+
+#[test]
+fn a_new_name_is_told_to_all_who_follow() {
+    let mut primary = primary();
+    ask(&mut primary, 1, ID, 1, (0, Some(0)));
+    sends(&mut primary, 1);
+    primary.append(b"old", true);
+    // What it would be sent from here on it would take for the old history, which may go on elsewhere.
+    primary.rename("b".repeat(40), 3);
+    primary.append(b"new", true);
+    assert_eq!(primary.next_send(1), None);
+    assert_eq!(primary.leaving().len(), 1);
+    primary.gone(1);
+    ask(&mut primary, 2, ID, 4, (6, Some(0)));
+    assert_eq!(sends(&mut primary, 2), format!("+CONTINUE {}\r\nnew", "b".repeat(40)));
+    ask(&mut primary, 3, ID, 5, (6, Some(0)));
+    assert_eq!(primary.partial_refused, 1);
+}
+
+#[test]
+fn only_what_a_replica_says_and_can_have_counts_as_acknowledged() {
+    let mut primary = primary();
+    primary.append(b"", true);
+    ask(&mut primary, 1, ID, 51, (50, Some(0)));
+    assert_eq!(primary.acked(50), 0, "it has received so much, and perhaps not applied it");
+    ack(&mut primary, 1, 40, 0);
+    assert_eq!((primary.acked(40), primary.acked(41)), (1, 0));
+    ack(&mut primary, 1, 1000, 0);
+    assert_eq!((primary.acked(50), primary.acked(51)), (1, 0), "it has not been sent more");
+}
+
+#[test]
+fn who_waits_for_a_slower_one_is_not_silent() {
+    let mut primary = primary();
+    ask(&mut primary, 1, "?", -1, (0, None));
+    ask(&mut primary, 2, "?", -1, (0, None));
+    primary.begin_walk("m".repeat(40));
+    primary.walk_at(0, 0, 0);
+    sends(&mut primary, 1);
+    sends(&mut primary, 2);
+    primary.piece(b"RDB".to_vec());
+    sends(&mut primary, 1);
+    assert!(primary.next_send(2).is_some(), "and it stays on its way");
+    primary.tick(60_001);
+    let left: Vec<_> = primary.leaving().into_iter().map(|(id, _)| id).collect();
+    assert_eq!(left, [2]);
+}

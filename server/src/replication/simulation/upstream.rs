@@ -1,0 +1,251 @@
+//! The link to the server that a node follows: what `node/log_core/following.rs` does.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::model::Model;
+use super::net::{Conn, REPLICA};
+use super::node::{Env, Node, Role, cut_ms};
+use crate::replication::{Action, History, Manners, Position, Replica};
+
+/// Bytes of the stream under way before the link is read no further.
+const APPLYING: usize = 3000;
+
+pub struct Upstream {
+    pub target: usize,
+    pub replica: Replica,
+    /// When the attempt to connect ends.
+    pub connecting: Option<u64>,
+    pub conn: Option<u32>,
+    out: Vec<u8>,
+    held: VecDeque<Vec<u8>>,
+    snapshot: Vec<u8>,
+    ended: Option<Result<(), ()>>,
+    pub loading: Option<Loading>,
+}
+
+/// A full sync under way: what it will be, and how long taking it in goes on once it is here.
+pub struct Loading {
+    position: Position,
+    ms: u64,
+    until: Option<u64>,
+}
+
+pub fn manners() -> Manners {
+    Manners {
+        user: String::new(),
+        password: String::new(),
+        listening_port: 1,
+        announce_ip: None,
+        timeout_ms: 4000,
+    }
+}
+
+fn follow(target: usize, position: Option<Position>) -> Upstream {
+    Upstream {
+        target,
+        replica: Replica::new(manners(), position),
+        connecting: None,
+        conn: None,
+        out: Vec::new(),
+        held: VecDeque::new(),
+        snapshot: Vec::new(),
+        ended: None,
+        loading: None,
+    }
+}
+
+impl Node {
+    pub fn change_role(&mut self, role: Role) {
+        if self.next_role.is_none() {
+            let now = self.upstream.as_ref().map_or(Role::Lead, |upstream| Role::Follow(upstream.target));
+            if now == role {
+                return;
+            }
+        }
+        self.next_role = Some(role);
+        if let Some(upstream) = &mut self.upstream {
+            upstream.ended = Some(Err(()));
+        }
+    }
+
+    pub fn look_after_role(&mut self, env: &mut Env) {
+        if self.next_role.is_some() && self.role_cut.is_none() && !self.has_snapshot() {
+            if self.follows() {
+                self.leave_upstream(env);
+            }
+            if self.is_applied() {
+                self.role_cut = Some(env.now + cut_ms(&mut env.random));
+            }
+        }
+        if let Some(upstream) = &mut self.upstream {
+            upstream.replica.tick(env.now);
+        }
+        self.obey(env);
+    }
+
+    pub fn begin_role(&mut self, env: &mut Env) {
+        self.role_cut = None;
+        self.leave_upstream(env);
+        assert_eq!(self.applied, self.at, "a role begins where the one before ended");
+        match self.next_role.take() {
+            Some(Role::Follow(target)) => {
+                let position = Position { replid: self.primary.history.id.clone(), offset: self.at };
+                self.upstream = Some(follow(target, Some(position)));
+            }
+            _ => {
+                self.upstream = None;
+                let id = env.random_id();
+                self.primary.rename(id, self.at);
+                self.note_history(env);
+                env.see("a promotion");
+            }
+        }
+    }
+
+    fn leave_upstream(&mut self, env: &mut Env) {
+        let Some(upstream) = &mut self.upstream else { return };
+        upstream.connecting = None;
+        if upstream.loading.is_some() {
+            upstream.ended.get_or_insert(Err(()));
+        }
+        upstream.out.clear();
+        if let Some(conn) = upstream.conn.take() {
+            let conn = env.conns.get_mut(&conn).expect("it is connected");
+            conn.close(REPLICA, env.now, &mut env.random);
+        }
+        upstream.replica.disconnected("", env.now);
+    }
+
+    pub fn connected(&mut self, id: u32, conn: Conn, env: &mut Env) {
+        let Some(upstream) = &mut self.upstream else { return };
+        env.conns.insert(id, conn);
+        (upstream.connecting, upstream.conn) = (None, Some(id));
+        upstream.replica.connected(env.now);
+    }
+
+    pub fn not_connected(&mut self, env: &mut Env) {
+        let Some(upstream) = &mut self.upstream else { return };
+        upstream.connecting = None;
+        upstream.replica.disconnected("refused", env.now);
+    }
+
+    pub fn upstream_events(&mut self, env: &mut Env) {
+        let behind: usize = self.applying.iter().map(Vec::len).sum();
+        let Some(upstream) = &mut self.upstream else { return };
+        if let Some(id) = upstream.conn {
+            let conn = env.conns.get_mut(&id).expect("it is connected");
+            conn.flow(REPLICA, env.now, &mut env.random);
+            let held: usize = upstream.held.iter().map(Vec::len).sum();
+            let paused = behind > APPLYING || held > APPLYING;
+            while !paused && let Some(bytes) = conn.receive(REPLICA, env.now) {
+                upstream.replica.received(&bytes, env.now);
+            }
+            if conn.is_over(REPLICA, env.now) {
+                self.leave_upstream(env);
+            }
+        }
+        self.obey(env);
+    }
+
+    fn obey(&mut self, env: &mut Env) {
+        while let Some(upstream) = &mut self.upstream {
+            let Some(action) = upstream.replica.next_action() else { break };
+            match action {
+                Action::Connect => upstream.connecting = Some(env.now + env.random.ms(100)),
+                Action::Send(bytes) => upstream.out.extend_from_slice(&bytes),
+                Action::Disconnect { .. } => {
+                    env.see("a replica hung up");
+                    self.leave_upstream(env);
+                    break;
+                }
+                Action::BeginFull { position, .. } => self.begin_full(position, env),
+                Action::Snapshot(bytes) => upstream.snapshot.extend_from_slice(&bytes),
+                Action::EndFull => upstream.ended = Some(Ok(())),
+                Action::Continue { replid } => self.go_on(replid, env),
+                Action::Stream(bytes) => upstream.held.push_back(bytes),
+            }
+        }
+        self.feed(env);
+        let Some(upstream) = &mut self.upstream else { return };
+        if let Some(id) = upstream.conn.filter(|_| !upstream.out.is_empty()) {
+            let conn = env.conns.get_mut(&id).expect("it is connected");
+            if !conn.is_sending(REPLICA) {
+                conn.send(REPLICA, std::mem::take(&mut upstream.out));
+            }
+        }
+    }
+
+    fn go_on(&mut self, replid: Option<String>, env: &mut Env) {
+        if let Some(id) = replid.filter(|id| *id != self.primary.history.id) {
+            self.primary.rename(id, self.at);
+            self.note_history(env);
+            env.see("a history got a new name");
+        }
+    }
+
+    fn feed(&mut self, env: &mut Env) {
+        while !self.holds()
+            && let Some(upstream) = self.upstream.as_mut().filter(|upstream| upstream.loading.is_none())
+            && let Some(bytes) = upstream.held.pop_front()
+        {
+            self.at += bytes.len() as u64;
+            self.keep(&bytes);
+            self.applying.push_back(bytes);
+        }
+        let behind: u64 = self.applying.iter().map(|bytes| bytes.len() as u64).sum();
+        if let Some(upstream) = self.upstream.as_mut().filter(|upstream| upstream.loading.is_none()) {
+            upstream.replica.applied(self.at - behind);
+            self.ask_for_due_cut(env);
+        }
+    }
+
+    // ---- everything anew ----
+
+    fn begin_full(&mut self, position: Position, env: &mut Env) {
+        env.see("a full sync begins");
+        self.fail_snapshot();
+        // Until all is here this is nobody's data, and afterwards it has nothing to do with what came before.
+        self.primary.begin_anew(History::new(env.random_id()));
+        self.drop_files();
+        while let Some(bytes) = self.applying.pop_front() {
+            self.model.apply(&bytes, |_, _| {});
+        }
+        let ms = env.random.ms(500);
+        let Some(upstream) = &mut self.upstream else { return };
+        upstream.loading = Some(Loading { position, ms, until: None });
+        upstream.ended = None;
+        upstream.snapshot.clear();
+        upstream.held.clear();
+    }
+
+    pub fn load(&mut self, env: &mut Env) {
+        let Some(upstream) = &mut self.upstream else { return };
+        upstream.replica.tick(env.now);
+        let Some(loading) = &mut upstream.loading else { return };
+        match upstream.ended {
+            Some(Ok(())) if env.now < *loading.until.get_or_insert(env.now + loading.ms) => {}
+            Some(Ok(())) => {
+                let Position { replid, offset } = loading.position.clone();
+                (self.model, self.at, self.applied) = (Model::load(&upstream.snapshot), offset, offset);
+                upstream.loading = None;
+                self.forget_db();
+                self.digests = BTreeMap::from([(offset, self.model.digest())]);
+                self.primary.begin_anew(History::new(replid));
+                self.check_history(env);
+                env.see("a full sync");
+            }
+            Some(Err(())) => {
+                env.see("a full sync failed");
+                let target = upstream.target;
+                self.leave_upstream(env);
+                self.model = Model::default();
+                self.applied = self.at;
+                self.digests = BTreeMap::from([(self.at, self.model.digest())]);
+                self.upstream = Some(follow(target, None));
+                self.check_history(env);
+            }
+            None => {}
+        }
+        self.obey(env);
+    }
+}
