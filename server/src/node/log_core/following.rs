@@ -150,7 +150,7 @@ impl LogCore {
             _ => {
                 self.upstream = None;
                 self.found_due = self.founding.is_some();
-                self.primary.history.fork(clock::random_id(), at);
+                self.primary.rename(clock::random_id(), at);
                 self.note_history();
                 tracing::info!("this is a primary now, from offset {at} on");
             }
@@ -313,7 +313,7 @@ impl LogCore {
     fn go_on(&mut self, replid: Option<String>) {
         let at = self.merger.at();
         if let Some(id) = replid.filter(|id| *id != self.primary.history.id) {
-            self.primary.history.fork(id, at);
+            self.primary.rename(id, at);
             self.note_history();
         }
         tracing::info!("following from offset {at} on");
