@@ -136,6 +136,8 @@ impl LogCore {
     /// The cut between two roles lies at the stream's end: the new one begins.
     pub(super) fn begin_role(&mut self) {
         self.role_cut = None;
+        // It may have come up again while the cut was under way.
+        self.leave_upstream("the role changes");
         let at = self.merger.at();
         match self.next_role.take() {
             Some(Role::Follow { host, port }) => {
@@ -201,8 +203,8 @@ impl LogCore {
         if upstream.down_since == 0 {
             upstream.down_since = clock::unix_us() / 1_000_000;
         }
+        // What is held stays: it counts as known from here on, and the link asks for what comes behind it.
         upstream.out.clear();
-        upstream.held.clear();
         if let Some(conn) = upstream.conn.take() {
             tracing::info!("the link to the primary ends: {why}");
             self.net.close(conn);
@@ -393,7 +395,8 @@ impl LogCore {
         if self.snapshot.is_some() {
             self.fail_snapshot(&std::io::Error::other("a primary sends everything anew"));
         }
-        self.primary.begin_anew(History::new(replid));
+        // Until all is here, what there is has no name that anybody else knows.
+        self.primary.begin_anew(History::new(clock::random_id()));
         // The files stay as they are until there is something to put in their place.
         self.founding = self.drop_journal().or(self.founding.take());
         self.found_due = false;
@@ -415,6 +418,7 @@ impl LogCore {
             Ok(()) => {
                 self.merger.jump(offset);
                 self.progress.iter_mut().for_each(|progress| progress.consumed.clear());
+                self.primary.begin_anew(History::new(replid));
                 self.link_is_up();
                 self.found_due = self.founding.is_some();
                 tracing::info!("full sync done");

@@ -127,8 +127,8 @@ impl LogCore {
 
     /// Puts a command of the log core's own into the stream.
     fn emit(&mut self, command: &[u8]) {
-        if self.follows() {
-            // The stream is the primary's, to the byte.
+        if self.follows() || matches!(self.next_role, Some(Role::Follow { .. })) {
+            // The stream is the primary's, to the byte, and so may its name be already.
             return;
         }
         let mut bytes = Vec::new();

@@ -81,9 +81,15 @@ impl LogCore {
         let Some(directory) = &mut self.directory else { return };
         let name = history_name(&self.settings.appendfilename);
         let (from, bytes) = (temporary(&name), self.primary.history.format().into_bytes());
-        let steps =
-            [Step::Put { name: from.clone(), bytes }, Step::Rename { from, to: name }, Step::FlushDirectory];
-        // Without it replicas have to begin anew after a restart: no more. The failure has been logged.
+        // First the old note goes: after a crash it would name bytes that differ. Without one replicas have to begin anew
+        // after a restart: no more. A failure has been logged.
+        let steps = [
+            Step::Remove { name: name.clone() },
+            Step::FlushDirectory,
+            Step::Put { name: from.clone(), bytes },
+            Step::Rename { from, to: name },
+            Step::FlushDirectory,
+        ];
         directory.carry_out(&steps);
     }
 
