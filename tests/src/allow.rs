@@ -7,7 +7,7 @@ use crate::reply::Reply;
 /// except under `Shape`, and an error never equals a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rule {
-    /// Both integers, or both the same.
+    /// Both integers, or both the same; or arrays of such.
     AnyInt,
     /// Integers at most so far apart; negative ones (no key, no expiry) exact.
     Near(i64),
@@ -54,6 +54,7 @@ pub const ALLOWED: &[Allowed] = &[
     allow("KEYS", Rule::Unordered, "the order of keys is unspecified"),
     allow("SCAN", Rule::Shape, "cursors and pages are a server's own; whole scans compare as sets"),
     allow("RANDOMKEY", Rule::AnyText, "random"),
+    allow("ROLE", Rule::AnyInt, "the log's offset, which counts whether anybody follows or not"),
     allow("TIME", Rule::Shape, "each server's own clock"),
     allow("CLIENT ID", Rule::AnyInt, "connections are numbered by each server"),
     allow("CLIENT INFO", Rule::Words(CLIENT_FIELDS), "addresses, ages and buffers are the connection's own"),
@@ -141,6 +142,9 @@ impl Rule {
     pub fn agree(self, theirs: &Reply, ours: &Reply) -> bool {
         match (self, theirs, ours) {
             (Rule::AnyInt, Reply::Int(_), Reply::Int(_)) => true,
+            (Rule::AnyInt, Reply::Array(a), Reply::Array(b)) => {
+                a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a == b || self.agree(a, b))
+            }
             (Rule::Near(lag), Reply::Int(a), Reply::Int(b)) => *a >= 0 && *b >= 0 && (a - b).abs() <= lag,
             (Rule::NearTime(lag), Reply::Int(a), Reply::Int(b)) => {
                 let unit = if lag == LAG { 1000 } else { 1 };
@@ -234,6 +238,9 @@ mod tests {
             &Reply::Array(vec![text("b"), text("a")])
         ));
         assert!(!agree(&args("GET a"), &text("1"), &text("2")));
+        let role = |role: &str, offset: i64| Reply::Array(vec![text(role), Reply::Int(offset)]);
+        assert!(agree(&args("ROLE"), &role("master", 0), &role("master", 7)));
+        assert!(!agree(&args("ROLE"), &role("master", 0), &role("slave", 0)));
         assert!(agree(&args("client info"), &text("id=1 db=0"), &text("id=7 db=0 lib-name=")));
         assert!(!agree(&args("client info"), &text("id=1 db=0"), &text("id=7 db=1")));
         assert!(!agree(&args("client info"), &text("id=1 db=0"), &text("id=7")));
