@@ -428,6 +428,20 @@ fn renames_move_values_and_lose_none() {
     });
 }
 
+/// A key that a transaction gave a moment to live was once gone when the transaction's next hop came.
+#[test]
+fn for_a_transaction_time_stands_still() {
+    on_many_seeds(|world| {
+        let lines = ["MULTI", "SET a 1 PX 5", "RENAME a b", "RENAME b c", "PERSIST c", "EXEC"];
+        world.send(0, &lines.map(str::to_owned));
+        while world.deliver() {
+            world.machines.iter_mut().for_each(|machine| machine.core.now += 3);
+        }
+        let reply = world.callers[0].replies.pop_back().expect("EXEC answers");
+        assert_eq!(String::from_utf8_lossy(&reply), "*4\r\n+OK\r\n+OK\r\n+OK\r\n:1\r\n");
+    });
+}
+
 /// Commands of all kinds; `z` is a time at which some of the keys expire.
 fn some_lines(world: &mut World, round: usize) -> Vec<String> {
     let key = |world: &mut World| KEYS[world.random.below(5)];

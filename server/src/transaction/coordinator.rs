@@ -13,6 +13,8 @@ pub struct Coordinator {
     /// 0 while the transaction holds no locks.
     ticket: u64,
     hops: u32,
+    /// When the first hop left, Unix ms.
+    now: i64,
     enlisted: Vec<Enlisted>,
     write: bool,
 }
@@ -55,7 +57,7 @@ impl Coordinator {
     ) -> (Self, Outcome) {
         let (enlisted, write) = enlist(&program, watches, env);
         let phase = Phase::Locking(0);
-        let mut coordinator = Coordinator { id, program, phase, ticket: 0, hops: 0, enlisted, write };
+        let mut coordinator = Coordinator { id, program, phase, ticket: 0, hops: 0, now: 0, enlisted, write };
         let outcome = if coordinator.enlisted.is_empty() {
             coordinator.proceed(env, post, Vec::new())
         } else {
@@ -140,6 +142,9 @@ impl Coordinator {
     fn proceed(&mut self, env: &mut Env, post: &mut Post, results: Vec<(usize, WorkResult)>) -> Outcome {
         match self.program.advance(env, results) {
             Some(hop) => {
+                if self.hops == 0 {
+                    self.now = env.core.now;
+                }
                 self.send(hop, post);
                 Outcome::Waiting
             }
@@ -163,19 +168,19 @@ impl Coordinator {
     fn send(&mut self, hop: Hop, post: &mut Post) {
         let Hop { works, last } = hop;
         self.phase = Phase::Running { outstanding: works.len(), results: Vec::new() };
-        let (id, ticket, hop) = (self.id, self.ticket, self.hops);
+        let (id, ticket, hop, now) = (self.id, self.ticket, self.hops, self.now);
         self.hops += 1;
         let release = last && self.ticket != 0;
         let parts = if release { self.parts() } else { 0 };
         let busy: Vec<usize> = works.iter().map(|(shard, _)| *shard).collect();
         for (shard, works) in works {
-            let executing = Executing { id, ticket, hop, works, release, acknowledge: false, parts };
+            let executing = Executing { id, ticket, hop, now, works, release, acknowledge: false, parts };
             post.send(shard, Message::Execute(Box::new(executing)));
         }
         if release {
             for Enlisted { shard, .. } in self.enlisted.drain(..).filter(|one| !busy.contains(&one.shard)) {
                 let works = Vec::new();
-                let executing = Executing { id, ticket, hop, works, release, acknowledge: false, parts };
+                let executing = Executing { id, ticket, hop, now, works, release, acknowledge: false, parts };
                 post.send(shard, Message::Execute(Box::new(executing)));
             }
             self.ticket = 0;
@@ -193,8 +198,16 @@ impl Coordinator {
         let acknowledge = until_durable && parts > 0;
         for Enlisted { shard, .. } in self.enlisted.drain(..) {
             let works = Vec::new();
-            let executing =
-                Executing { id, ticket, hop: self.hops, works, release: true, acknowledge, parts };
+            let executing = Executing {
+                id,
+                ticket,
+                hop: self.hops,
+                now: self.now,
+                works,
+                release: true,
+                acknowledge,
+                parts,
+            };
             post.send(shard, Message::Execute(Box::new(executing)));
         }
         if acknowledge { parts } else { 0 }

@@ -66,6 +66,8 @@ pub struct Executing {
     pub ticket: u64,
     /// Counts the transaction's hops.
     pub hop: u32,
+    /// Unix ms when the first hop left: for a transaction time stands still, as it does for the reference server's.
+    pub now: i64,
     pub works: Vec<(usize, Work)>,
     /// Let go of the locks afterwards.
     pub release: bool,

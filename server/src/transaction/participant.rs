@@ -46,7 +46,7 @@ impl Participant {
     pub fn execute(&mut self, site: &mut Site, executing: Executing) {
         if executing.ticket == 0 {
             let emitted = site.shard.data.outbox.emitted();
-            let (id, results) = (executing.id, run_works(site, executing.works));
+            let (id, results) = (executing.id, run_works(site, executing.works, executing.now));
             answer(site, id.core, emitted, Message::Executed(Box::new(Executed { id, results })));
         } else if site.shard.may_execute(executing.ticket) {
             self.run_ticket(site, executing);
@@ -73,14 +73,14 @@ impl Participant {
 
     /// One hop of a ticket whose turn it is; the last one lets go of its locks.
     fn run_hop_of_ticket(&mut self, site: &mut Site, executing: Executing, ready: &mut Vec<Ready>) {
-        let Executing { id, ticket, hop, works, release, acknowledge, parts } = executing;
+        let Executing { id, ticket, hop, now, works, release, acknowledge, parts } = executing;
         let answers = acknowledge || !works.is_empty();
         let mut emitted = site.shard.data.outbox.emitted();
         // A transaction that only reads is never sealed, but may find keys whose time is up.
         if site.shard.first_writer() == Some(ticket) {
             site.shard.data.outbox.begin(ticket, hop);
         }
-        let results = run_works(site, works);
+        let results = run_works(site, works, now);
         site.shard.data.outbox.end();
         if !release {
             // What a hop wrote is durable only once all shards have sealed, and they wait for the hops to come.
@@ -221,8 +221,12 @@ fn run_parked(site: &mut Site, parked: Parked) {
     answer(site, token.core, emitted, Message::Late(late));
 }
 
-fn run_works(site: &mut Site, works: Vec<(usize, Work)>) -> Vec<(usize, WorkResult)> {
-    works.into_iter().map(|(tag, work)| (tag, run_work(site, work))).collect()
+/// Runs the works of one hop at the time of its transaction.
+fn run_works(site: &mut Site, works: Vec<(usize, Work)>, now: i64) -> Vec<(usize, WorkResult)> {
+    let own = std::mem::replace(&mut site.core.now, now);
+    let results = works.into_iter().map(|(tag, work)| (tag, run_work(site, work))).collect();
+    site.core.now = own;
+    results
 }
 
 fn run_work(site: &mut Site, work: Work) -> WorkResult {
