@@ -6,8 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use crate::client::Client;
-use crate::process::free_port;
-use crate::reply::Reply;
+use crate::process::{free_port, serves};
 use crate::{clock, torc};
 
 /// A server over a directory that outlives it.
@@ -50,8 +49,7 @@ impl Node {
             .expect("the server starts");
         let ready = || {
             assert!(child.try_wait().expect("the child is ours").is_none(), "the server ended at start");
-            let mut client = Client::connect(port).ok()?;
-            (client.line("PING") == Reply::Simple(b"PONG".to_vec())).then_some(())
+            serves(port, None).then_some(())
         };
         clock::poll(Duration::from_secs(30), ready).expect("the server serves");
         Node { child, port }

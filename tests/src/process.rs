@@ -25,6 +25,25 @@ pub struct Server {
     pub port: u16,
     pub name: String,
     dir: TempDir,
+    password: Option<String>,
+}
+
+/// Connections that must all be served before a server counts as started: each core learns for itself that loading is over.
+const FIRST_CONNECTIONS: usize = 8;
+
+/// Whether every core of the server serves; before it knows the password a client is not told of loading.
+pub fn serves(port: u16, password: Option<&str>) -> bool {
+    (0..FIRST_CONNECTIONS).all(|_| {
+        let Ok(mut client) = Client::connect(port) else { return false };
+        if let Some(password) = password {
+            client.line(&format!("AUTH {password}"));
+        }
+        match client.line("PING") {
+            Reply::Simple(_) => true,
+            Reply::Error(line) => !line.starts_with(b"LOADING"),
+            _ => false,
+        }
+    })
 }
 
 /// A port that was free a moment ago.
@@ -53,31 +72,28 @@ impl Server {
         let dir = TempDir::with_prefix("torc-test-").expect("a temporary directory");
         let port = free_port();
         let log = File::create(dir.path().join("log")).expect("a log file");
+        let arguments = arguments(port, dir.path());
+        let password = arguments.iter().skip_while(|word| *word != "--requirepass").nth(1);
+        let password = password.map(|word| word.to_string_lossy().into_owned());
         let child = Command::new(program)
-            .args(arguments(port, dir.path()))
+            .args(arguments)
             .current_dir(dir.path())
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a second handle of the log"))
             .stderr(log)
             .spawn()
             .unwrap_or_else(|error| panic!("cannot start {}: {error}", program.display()));
-        Server { child, port, name: name.to_owned(), dir }
+        Server { child, port, name: name.to_owned(), dir, password }
     }
 
     /// Waits until the server answers PING, or has ended.
     fn answers(&mut self) -> bool {
-        let port = self.port;
+        let (port, password) = (self.port, self.password.as_deref());
         let answered = clock::poll(START, || {
             if self.child.try_wait().expect("the child is ours").is_some() {
                 return Some(false);
             }
-            let mut client = Client::connect(port).ok()?;
-            let answered = match client.line("PING") {
-                Reply::Simple(_) => true,
-                Reply::Error(line) => !line.starts_with(b"LOADING"),
-                _ => false,
-            };
-            answered.then_some(true)
+            serves(port, password).then_some(true)
         });
         answered == Some(true)
     }
