@@ -1,7 +1,8 @@
 //! The command table: one file a family, each with its rows, handlers and tests.
 //!
-//! A handler knows keys, values and replies. It never knows sockets, shards, the log or replication: the
-//! row says where it runs, and routing, locks, permissions and documentation derive from the row.
+//! A handler knows keys, values and replies, and of the log and of replication only what it asks (`Task`) and is told
+//! (`NodeFacts`). It never knows sockets or shards: the row says where it runs, and routing, locks, permissions and
+//! documentation derive from the row.
 
 mod args;
 mod client;

@@ -103,9 +103,9 @@ impl Merger {
         self.lanes.iter_mut().for_each(|lane| lane.at = at);
     }
 
-    /// Appends commands that are not the shards' to `out`, behind all that has been merged.
-    pub fn put(&mut self, out: &mut Vec<u8>, commands: &[u8]) {
-        Stream { out, db: &mut self.db, at: &mut self.at }.put(commands);
+    /// The stream goes on, behind all that has been merged, with `length` bytes of commands that are not the shards'.
+    pub fn pass(&mut self, length: usize) {
+        self.at += length as u64;
     }
 
     /// Takes in what `shard` sent, in the order of its numbers.
@@ -236,6 +236,12 @@ impl Share {
     }
 }
 
+/// SELECT as the stream has it.
+pub fn select(db: usize) -> Vec<u8> {
+    let digits = db.to_string();
+    format!("*2\r\n$6\r\nSELECT\r\n${}\r\n{digits}\r\n", digits.len()).into_bytes()
+}
+
 /// The stream's end and what its reader knows.
 struct Stream<'a> {
     out: &'a mut Vec<u8>,
@@ -254,13 +260,7 @@ impl Stream<'_> {
             return;
         }
         *self.db = Some(db);
-        let mut digits = itoa::Buffer::new();
-        let digits = digits.format(db);
-        self.put(b"*2\r\n$6\r\nSELECT\r\n$");
-        self.put(itoa::Buffer::new().format(digits.len()).as_bytes());
-        self.put(b"\r\n");
-        self.put(digits.as_bytes());
-        self.put(b"\r\n");
+        self.put(&select(db));
     }
 
     /// All shares in the order of their hops: what one hop did on a shard, the next may have undone from

@@ -29,12 +29,12 @@ mod manifest;
 mod merge;
 mod recover;
 #[cfg(test)]
-mod simulation;
+pub(crate) mod simulation;
 
 pub use backlog::Backlog;
 pub use journal::{Action, Doing, Journal, Trouble};
 pub use manifest::{Kind, Manifest, ManifestError, Part, manifest_name, temporary};
-pub use merge::{Merged, Merger};
+pub use merge::{Merged, Merger, select};
 pub use recover::{Damage, End, Scanner, begins_as_rdb};
 
 /// A change in the log's directory: a call that takes a moment, and that leaves nothing half done that a

@@ -163,7 +163,7 @@ impl<'a, S: Shards> Loader<'a, S> {
             begin = source.read - buffer.len() as u64;
         }
         // Every file begins in database 0.
-        self.feed(b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n".to_vec());
+        self.feed(log::select(0));
         let good = self.commands(&mut source, buffer, begin, torn_allowed)?;
         self.settle()?;
         Ok(good)
@@ -270,7 +270,7 @@ impl<'a, S: Shards> Loader<'a, S> {
     /// Feeds the commands of a log, whole ones and whole transactions only.
     fn commands(
         &mut self,
-        source: &mut Piecewise,
+        source: &mut impl Source<S>,
         mut buffer: Vec<u8>,
         begin: u64,
         torn_allowed: bool,
@@ -278,7 +278,7 @@ impl<'a, S: Shards> Loader<'a, S> {
         let mut scanner = Scanner::new(begin);
         loop {
             let mut whole = Vec::new();
-            scanner.scan(&buffer, &mut whole).map_err(|damage| Source::<S>::damage(source, &damage))?;
+            scanner.scan(&buffer, &mut whole).map_err(|damage| source.damage(&damage))?;
             if !whole.is_empty() {
                 self.feed(whole);
             }
@@ -294,15 +294,15 @@ impl<'a, S: Shards> Loader<'a, S> {
         match end.torn {
             Some(torn) if torn_allowed => {
                 tracing::warn!(
-                    "'{}' is cut off at offset {}, its last whole command: {torn}",
-                    source.path.display(),
+                    "{} is cut off at offset {}, its last whole command: {torn}",
+                    source.name(),
                     end.good
                 );
                 Ok(end.good)
             }
             Some(torn) => Err(Fault::new(format!(
                 "{}; 'aof-load-truncated yes' starts without a torn end of the last file",
-                Source::<S>::damage(source, &torn)
+                source.damage(&torn)
             ))),
             None => Ok(end.good),
         }

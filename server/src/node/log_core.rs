@@ -17,7 +17,7 @@ use super::snapshot::{self, Asker, Purpose, Snapshot};
 use crate::commands::{Ask, Cut, LogFacts, ReplicationFacts, Task};
 use crate::config::Settings;
 use crate::keyspace::Ring;
-use crate::log::{Action, Doing, Journal, Manifest, Merged, Merger, manifest_name, temporary};
+use crate::log::{Action, Doing, Journal, Manifest, Merged, Merger, manifest_name, select, temporary};
 use crate::replication::{Goal, History, Primary, ReplicaId, Waiters};
 use crate::resp::Reply;
 use crate::runtime::{ConnId, Event, Fault, FileDone, FileOp, Net, NetOptions, Port, Wait, Waker, clock};
@@ -226,7 +226,8 @@ impl LogCore {
 
     fn wait(&mut self) -> Wait {
         let now = now_ms();
-        let due = self.journal.as_ref().and_then(Journal::wake);
+        let flush = self.journal.as_ref().and_then(Journal::wake);
+        let due = flush.into_iter().chain(self.waiters.next_end()).min();
         let ms = due.map_or(LONGEST_SLEEP_MS, |due| due.saturating_sub(now).min(LONGEST_SLEEP_MS));
         if ms == 0 || !self.ripe_waits.is_empty() { Wait::Poll } else { Wait::AtMost(ms) }
     }
@@ -334,7 +335,8 @@ impl LogCore {
         self.primary.append(&stream, self.journal.as_ref().is_some_and(Journal::is_founded));
         let rewrites = purpose == Some(Purpose::Rewrite);
         // Our own stream names its database behind a cut, a primary's does not.
-        let prelude = if self.follows() { following::select(self.underway.applied.db) } else { Vec::new() };
+        let names_db = rewrites && self.follows();
+        let prelude = if names_db { select(self.underway.applied.db) } else { Vec::new() };
         if let Some(manifest) = self.founding.take_if(|_| rewrites) {
             // What came before is in the snapshot.
             let behind = stream.len() - (self.merger.at() - at) as usize;

@@ -10,29 +10,14 @@ use super::{Counters, Machine, Peer};
 use crate::commands::{Core, Data, Expiry, NodeFacts};
 use crate::config::Settings;
 use crate::keyspace::{KeyHasher, Keyspace, Ring};
+use crate::log::simulation::Random;
 use crate::log::{Merged, Merger};
 use crate::resp::element_len;
 use crate::shard::Shard;
 use crate::transaction::Message;
 
-/// splitmix64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ mixed >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ mixed >> 31
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
-    }
-}
-
-struct Sequence(Rc<Cell<u64>>);
+#[derive(Default)]
+pub(super) struct Sequence(Rc<Cell<u64>>);
 
 impl Counters for Sequence {
     fn next_ticket(&mut self) -> u64 {

@@ -1,30 +1,12 @@
 //! Sessions that wait for the log core, and those that go to it as replicas.
 
-use std::cell::Cell;
-
-use super::{Counters, HandOver, Machine, Peer};
+use super::simulation::Sequence;
+use super::{HandOver, Machine, Peer};
 use crate::commands::{Ask, Core, Data, NodeFacts, ReplicaIdentity, SyncRequest, Task};
 use crate::config::Settings;
 use crate::keyspace::{KeyHasher, Keyspace, Ring};
 use crate::shard::Shard;
 use crate::transaction::{Late, Message};
-
-struct Numbers(Cell<u64>);
-
-impl Counters for Numbers {
-    fn next_ticket(&mut self) -> u64 {
-        self.0.set(self.0.get() + 1);
-        self.0.get()
-    }
-
-    fn next_client(&mut self) -> u64 {
-        self.next_ticket()
-    }
-
-    fn next_slowlog(&mut self) -> u64 {
-        self.next_ticket()
-    }
-}
 
 /// A core alone, with one client.
 fn machine() -> (Machine, usize) {
@@ -33,7 +15,7 @@ fn machine() -> (Machine, usize) {
     let facts = NodeFacts { shards: 1, ..NodeFacts::default() };
     let mut core = Core::new(0, Settings::default(), facts, || 0);
     core.now = 1_000_000;
-    let mut machine = Machine::new(core, Shard::new(data), ring, Box::new(Numbers(Cell::new(0))));
+    let mut machine = Machine::new(core, Shard::new(data), ring, Box::new(Sequence::default()));
     let peer = Peer { fd: 0, addr: "10.0.0.2:5".into(), laddr: "10.0.0.1:6379".into(), unix: false };
     let key = machine.connect(peer);
     (machine, key)

@@ -15,10 +15,10 @@ use disk::{Disk, Flush};
 use shards::{Shards, units};
 
 /// splitmix64.
-pub struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = self.0;
         mixed = (mixed ^ mixed >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -28,6 +28,25 @@ impl Random {
 
     pub fn below(&mut self, bound: usize) -> usize {
         (self.next() % bound as u64) as usize
+    }
+
+    /// True once in `times`.
+    pub fn once_in(&mut self, times: usize) -> bool {
+        self.below(times) == 0
+    }
+
+    /// Up to `most` milliseconds.
+    pub fn ms(&mut self, most: u64) -> u64 {
+        self.next() % (most + 1)
+    }
+}
+
+/// The seeds of a run: `TORC_TEST_SEED` alone, or the first `TORC_TEST_SEEDS`.
+pub fn seeds() -> std::ops::Range<u64> {
+    let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    match number("TORC_TEST_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("TORC_TEST_SEEDS").unwrap_or(200),
     }
 }
 
@@ -401,11 +420,7 @@ fn base(at: u64) -> Vec<u8> {
 
 #[test]
 fn nothing_durable_is_lost_and_nothing_is_torn() {
-    let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-    let seeds = match number("TORC_TEST_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("TORC_TEST_SEEDS").unwrap_or(200),
-    };
+    let seeds = seeds();
     let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
     let many = seeds.end - seeds.start >= 200;
     for seed in seeds {

@@ -11,18 +11,13 @@ use std::time::Duration;
 
 use super::*;
 use crate::commands::{Cut, Link, PrimaryFacts};
+use crate::log::select;
 use crate::node::loading::Source;
 use crate::replication::{Action as Move, Manners, Position, Replica};
 
 /// Bytes of the stream under way to the applier before the link is read no further, and of a snapshot before it is loaded.
 const APPLYING: u64 = 4 << 20;
 const SNAPSHOT_AHEAD: usize = 4 << 20;
-
-/// SELECT as the stream has it.
-pub(super) fn select(db: usize) -> Vec<u8> {
-    let digits = db.to_string();
-    format!("*2\r\n$6\r\nSELECT\r\n${}\r\n{digits}\r\n", digits.len()).into_bytes()
-}
 
 /// What the role becomes, once a cut has ended the one before.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,10 +81,6 @@ impl LogCore {
         }
         tracing::info!("the role changes: {role:?}");
         self.next_role = Some(role);
-        if let Some(upstream) = &mut self.upstream {
-            // A snapshot under way will not be loaded to its end.
-            upstream.ended = Some(Err("the role changes".to_owned()));
-        }
         self.role_askers.extend(asker);
     }
 
@@ -206,7 +197,7 @@ impl LogCore {
         // What is held stays: it counts as known from here on, and the link asks for what comes behind it.
         upstream.out.clear();
         if let Some(conn) = upstream.conn.take() {
-            tracing::info!("the link to the primary ends: {why}");
+            tracing::warn!("the link to the primary ends: {why}");
             self.net.close(conn);
         }
         upstream.replica.disconnected(why, now_ms());
@@ -235,15 +226,6 @@ impl LogCore {
         upstream.replica.disconnected(&why, now_ms());
     }
 
-    pub(super) fn is_upstream(&self, conn: ConnId) -> bool {
-        self.upstream.as_ref().is_some_and(|upstream| upstream.is_on(conn))
-    }
-
-    pub(super) fn upstream_gone(&mut self) {
-        self.leave_upstream("the primary closed it");
-        self.obey();
-    }
-
     /// Carries out what the link's state machine wants.
     pub(super) fn obey(&mut self) {
         while let Some(upstream) = &mut self.upstream {
@@ -255,7 +237,6 @@ impl LogCore {
                 Move::Connect => self.connect(),
                 Move::Send(bytes) => upstream.out.extend_from_slice(&bytes),
                 Move::Disconnect { why } => {
-                    tracing::warn!("the link to the primary ends: {why}");
                     self.leave_upstream(&why);
                     break;
                 }
@@ -337,9 +318,8 @@ impl LogCore {
             && let Some(upstream) = self.upstream.as_mut().filter(|upstream| !upstream.loading)
             && let Some(bytes) = upstream.held.pop_front()
         {
-            let mut stream = Vec::new();
-            self.merger.put(&mut stream, &bytes);
-            self.keep(&stream);
+            self.merger.pass(bytes.len());
+            self.keep(&bytes);
             self.apply(bytes);
         }
         self.pace_upstream();
@@ -480,7 +460,9 @@ struct Upstreaming;
 impl Source<LogCore> for Upstreaming {
     fn fill(&mut self, core: &mut LogCore, buffer: &mut Vec<u8>) -> Result<bool, Fault> {
         loop {
-            let Some(upstream) = &mut core.upstream else { return Err(Fault::new("the role changes")) };
+            let Some(upstream) = core.upstream.as_mut().filter(|_| core.next_role.is_none()) else {
+                return Err(Fault::new("the role changes"));
+            };
             if let Some(bytes) = upstream.snapshot.pop_front() {
                 upstream.snapshot_bytes -= bytes.len();
                 buffer.extend_from_slice(&bytes);

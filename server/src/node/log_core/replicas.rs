@@ -68,8 +68,8 @@ impl LogCore {
             }
         }
         for conn in gone {
-            if self.is_upstream(conn) {
-                self.upstream_gone();
+            if self.upstream.as_ref().is_some_and(|upstream| upstream.is_on(conn)) {
+                self.leave_upstream("the primary closed it");
             } else {
                 tracing::info!("a replica has gone");
                 self.primary.gone(conn);
@@ -131,9 +131,8 @@ impl LogCore {
             // The stream is the primary's, to the byte, and so may its name be already.
             return;
         }
-        let mut bytes = Vec::new();
-        self.merger.put(&mut bytes, command);
-        self.keep(&bytes);
+        self.merger.pass(command.len());
+        self.keep(command);
     }
 
     /// The stream goes on with `bytes`.
@@ -154,7 +153,7 @@ impl LogCore {
             self.queue.push_back((Purpose::Sync, None));
         }
         let wanted = self.settings.min_replicas_to_write as usize;
-        self.too_few_replicas = wanted > 0 && self.primary.good(now) < wanted;
+        self.too_few_replicas = !self.follows() && self.primary.good(now) < wanted;
     }
 
     fn is_sync_queued(&self) -> bool {
@@ -173,6 +172,8 @@ impl LogCore {
 
     /// The session that waits is gone.
     pub(super) fn give_up(&mut self, asker: Option<Asker>) {
+        self.asked_waits.retain(|(waiting, ..)| *waiting != asker);
+        self.ripe_waits.retain(|(waiting, ..)| *waiting != asker);
         self.waiters.forget(|waiting| *waiting == asker);
     }
 

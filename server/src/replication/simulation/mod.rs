@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Action, Replica};
 use crate::commands::{Link, ReplicaIdentity, ReplicaState, SyncRequest};
-use model::Random;
+use crate::log::simulation::{Random, seeds};
 use net::{Conn, REPLICA};
 use node::{Env, Node, Role};
 
@@ -229,11 +229,7 @@ fn run(seed: u64) -> BTreeMap<&'static str, usize> {
 
 #[test]
 fn all_become_the_same_and_nobody_takes_one_history_for_another() {
-    let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-    let seeds = match number("TORC_TEST_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("TORC_TEST_SEEDS").unwrap_or(200),
-    };
+    let seeds = seeds();
     let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
     let many = seeds.end - seeds.start >= 200;
     for seed in seeds {

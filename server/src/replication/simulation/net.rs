@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::model::Random;
+use crate::log::simulation::Random;
 
 /// The ends of a connection, and of what each writes.
 pub const REPLICA: usize = 0;

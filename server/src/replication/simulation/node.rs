@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::model::{Model, Random, command, first_command, good_length, random_unit};
+use super::model::{Model, command, first_command, good_length, random_unit};
 use super::net::{Conn, PRIMARY};
 use super::upstream::Upstream;
 use crate::commands::{ReplicaIdentity, SyncRequest};
+use crate::log::simulation::Random;
 use crate::replication::{Bounds, History, Next, Primary, ReplicaId};
 
 /// What all nodes share.
