@@ -15,6 +15,7 @@ use super::{
     clock,
     files::{FileDone, FileOp, Files},
     pace::{Gather, Pace},
+    preflight,
     ring::Ring,
     sockets::{GENERATION_MASK, Sockets},
 };
@@ -229,8 +230,7 @@ pub struct Net {
 impl Net {
     /// A ring for the calling thread, which must be the one that uses it. `bell` is that core's own.
     pub fn new(options: NetOptions, bell: Bell) -> Result<Self, Fault> {
-        let ring =
-            Ring::new(options.entries).map_err(|error| Fault::io("cannot create an io_uring", &error))?;
+        let ring = Ring::new(options.entries).map_err(|error| preflight::ring_fault(&error))?;
         let buffers = Buffers::new(&ring, options.buffers, options.buffer_size)
             .map_err(|error| Fault::io("cannot register receive buffers with io_uring", &error))?;
         bell.set_ring(Some(ring.as_raw_fd()));

@@ -44,8 +44,13 @@ pub fn io_uring() -> Result<(), Fault> {
             drop(buffers);
             Ok(())
         }
-        Err(error) => Err(io_uring_fault(&error, &read_trimmed("/proc/sys/kernel/io_uring_disabled"))),
+        Err(error) => Err(ring_fault(&error)),
     }
+}
+
+/// Why an io_uring could not be had, with the remedy: other processes may have taken what was there at the check.
+pub(super) fn ring_fault(error: &io::Error) -> Fault {
+    io_uring_fault(error, &read_trimmed("/proc/sys/kernel/io_uring_disabled"))
 }
 
 fn io_uring_fault(error: &io::Error, disabled: &str) -> Fault {
@@ -71,7 +76,8 @@ fn io_uring_fault(error: &io::Error, disabled: &str) -> Fault {
             "kernel {release} is too old: {KERNEL} or later is needed for io_uring with DEFER_TASKRUN and provided buffer rings"
         ),
         (Some(libc::ENOMEM), _) => {
-            "no memory for an io_uring; raise the memory limit, or RLIMIT_MEMLOCK ('ulimit -l')".to_owned()
+            "no memory for an io_uring; raise RLIMIT_MEMLOCK ('ulimit -l', LimitMEMLOCK= in systemd), which all              processes of a user share, or the memory limit"
+                .to_owned()
         }
         (Some(libc::EMFILE | libc::ENFILE), _) => {
             "no file descriptor left for an io_uring; raise RLIMIT_NOFILE ('ulimit -n')".to_owned()
@@ -174,6 +180,7 @@ mod tests {
         assert!(line(libc::EPERM, "1").contains("io_uring_group"));
         assert!(line(libc::EPERM, "0").contains("seccomp"));
         assert!(line(libc::EINVAL, "0").contains("too old"));
+        assert!(line(libc::ENOMEM, "0").contains("LimitMEMLOCK"));
         assert!(line(libc::ENOSYS, "").contains("no io_uring"));
         assert!([libc::EPERM, libc::EINVAL].iter().all(|&code| !line(code, "0").contains('\n')));
     }
