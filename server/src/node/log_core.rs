@@ -17,7 +17,9 @@ use super::snapshot::{self, Asker, Purpose, Snapshot};
 use crate::commands::{Ask, Cut, LogFacts, ReplicationFacts, Task};
 use crate::config::Settings;
 use crate::keyspace::Ring;
-use crate::log::{Action, Doing, Journal, Manifest, Merged, Merger, manifest_name, select, temporary};
+use crate::log::{
+    Action, Doing, Journal, Manifest, Merged, Merger, Part, Step, manifest_name, select, temporary,
+};
 use crate::replication::{Goal, History, Primary, ReplicaId, Waiters};
 use crate::resp::Reply;
 use crate::runtime::{ConnId, Event, Fault, FileDone, FileOp, Net, NetOptions, Port, Wait, Waker, clock};
@@ -287,8 +289,12 @@ impl LogCore {
             if self.snapshot.as_ref().is_some_and(|snapshot| snapshot.purpose == Purpose::Rewrite) {
                 self.fail_snapshot(&std::io::Error::other("the append-only file is turned off"));
             }
-            self.drop_journal();
-            (self.founding, self.directory) = (None, None);
+            let manifest = self.drop_journal().or(self.founding.take());
+            if let (Some(mut directory), Some(manifest)) = (self.directory.take(), manifest) {
+                // Offsets will have gone on without these files when it is turned on again.
+                let remove = |part: &Part| Step::Remove { name: part.name.clone() };
+                directory.carry_out(&manifest.history().iter().map(remove).collect::<Vec<_>>());
+            }
         }
     }
 
@@ -361,6 +367,7 @@ impl LogCore {
     fn write_journal(&mut self) {
         let (Some(journal), Some(directory)) = (&mut self.journal, &mut self.directory) else { return };
         let now = now_ms();
+        journal.keep_history(self.settings.repl_backlog_disk_size);
         while let Some(action) = journal.next(now) {
             match action {
                 Action::Write { offset, bytes } => {

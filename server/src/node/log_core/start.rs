@@ -1,7 +1,7 @@
 //! What the log core does first: it reads the files.
 
 use super::*;
-use crate::log::{Kind, Step};
+use crate::log::Kind;
 
 impl LogCore {
     pub(super) fn load(&mut self) -> Result<(), Fault> {
@@ -37,13 +37,12 @@ impl LogCore {
         let directory = Directory::open(&dir.join(&self.settings.appenddirname))?;
         directory.sweep();
         match find_manifest(&directory, dir, &prefix)? {
-            Some(manifest) => {
+            Some(mut manifest) => {
                 let (length, at, is_own) = self.load_manifest(&directory, &manifest)?;
+                let is_known = is_own && self.recall_history(&directory, at);
+                manifest.disown_history(|part| !is_known || !directory.path(&part.name).exists());
                 self.merger = Merger::new(self.shards, at);
                 self.journal = Some(Journal::resume(manifest, length, at, policy));
-                if is_own {
-                    self.recall_history(&directory, at);
-                }
             }
             None if dump.exists() => {
                 tracing::info!("no append-only file yet: beginning it with '{}'", dump.display());
@@ -60,17 +59,18 @@ impl LogCore {
     }
 
     /// The stream that was loaded up to offset `at` is the one that this directory's history names, if the base is ours:
-    /// another server would have counted its own offsets.
-    fn recall_history(&mut self, directory: &Directory, at: u64) {
+    /// another server would have counted its own offsets. False if there is no such name.
+    fn recall_history(&mut self, directory: &Directory, at: u64) -> bool {
         let path = directory.path(&history_name(&self.settings.appendfilename));
         let Some(history) = fs::read_to_string(path).ok().and_then(|text| History::parse(&text)) else {
-            return;
+            return false;
         };
         self.primary.history = history;
         if self.settings.replicaof.is_none() {
             // What a crash took away may be written anew, and differently.
             self.primary.history.fork(clock::random_id(), at);
         }
+        true
     }
 
     /// Notes the history's name beside the files of which it is the name.
