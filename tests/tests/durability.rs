@@ -4,12 +4,13 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use rustix::process::Signal;
 use torc_tests::client::Client;
 use torc_tests::node::Node;
 use torc_tests::peer::Peer;
 use torc_tests::process::free_port;
 use torc_tests::random::Random;
-use torc_tests::replicas::{PATIENCE, populate, settle, text, write};
+use torc_tests::replicas::{PATIENCE, Who, agree, field, follow, populate, settle, text, write};
 use torc_tests::reply::Reply;
 use torc_tests::{clock, torc};
 
@@ -374,5 +375,43 @@ fn a_log_goes_on_with_keys_of_its_base_whose_time_is_up() {
     let mut client = node.client();
     assert_eq!(client.line("INCR kept"), Reply::Int(42));
     clock::poll(PATIENCE, || (client.line("DBSIZE") == Reply::Int(1)).then_some(())).expect("the other goes");
+    node.stop();
+}
+
+#[test]
+fn info_tells_of_the_disk_and_of_replicas_that_lag() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let node = Node::start(dir.path(), 2, &["--repl-diskless-sync-delay", "0"]);
+    let mut client = node.client();
+    populate(&mut client, 1000, 100);
+    let flushed = || {
+        let info = text(&client.line("INFO persistence"));
+        (!info.contains("aof_fsync_usec:count=0,")).then_some(info)
+    };
+    let info = clock::poll(PATIENCE, flushed).expect("a second later it is flushed");
+    let value = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
+    let writes = value("aof_write_bytes:").expect("writes are told of");
+    assert!(!writes.starts_with("count=0,") && writes.contains(",p99.9="), "{writes}");
+    let replica = Who::Torc(1).start(&[]);
+    let mut two = replica.client();
+    follow(&mut two, node.port);
+    client.line("SET a 1");
+    agree(&mut client, &mut two, "before");
+    replica.signal(Signal::STOP);
+    client.line("SET a 2");
+    let began = clock::now();
+    let lag = |client: &mut Client| -> (u64, u64) {
+        let line = field(client, "replication", "slave0");
+        let number = |name| {
+            let number = line.split(',').find_map(|pair| pair.strip_prefix(name));
+            number.expect("the line has it").parse().expect("a number")
+        };
+        (number("lag_bytes="), number("lag_ms="))
+    };
+    let (bytes, ms) = clock::poll(PATIENCE, || Some(lag(&mut client)).filter(|(_, ms)| *ms > 1500))
+        .expect("it falls behind");
+    assert!(bytes > 0 && u128::from(ms) <= began.elapsed().as_millis() + 1500, "{bytes} bytes, {ms} ms");
+    replica.signal(Signal::CONT);
+    clock::poll(PATIENCE, || (lag(&mut client) == (0, 0)).then_some(())).expect("it comes after");
     node.stop();
 }

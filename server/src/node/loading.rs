@@ -27,6 +27,8 @@ pub trait Shards {
     fn send(&mut self, shard: usize, mail: Mail);
     /// Waits a little for answers; an error if the server is to stop.
     fn turn(&mut self) -> Result<(), Fault>;
+    /// So many more bytes have been read.
+    fn loaded(&mut self, bytes: u64);
     /// What is under way.
     fn state(&mut self) -> &mut Underway;
 }
@@ -88,23 +90,20 @@ pub trait Source<S> {
 struct Piecewise {
     path: PathBuf,
     file: File,
-    length: u64,
-    /// Bytes read so far, and the tenth of the file last told.
+    /// Bytes read so far.
     read: u64,
-    told: u64,
 }
 
 impl Piecewise {
     fn open(path: &Path) -> Result<Piecewise, Fault> {
         let fault = |error| Fault::io(format!("cannot read '{}'", path.display()), &error);
         let file = File::open(path).map_err(fault)?;
-        let length = file.metadata().map_err(fault)?.len();
-        Ok(Piecewise { path: path.to_owned(), file, length, read: 0, told: 0 })
+        Ok(Piecewise { path: path.to_owned(), file, read: 0 })
     }
 }
 
-impl<S> Source<S> for Piecewise {
-    fn fill(&mut self, _shards: &mut S, buffer: &mut Vec<u8>) -> Result<bool, Fault> {
+impl<S: Shards> Source<S> for Piecewise {
+    fn fill(&mut self, shards: &mut S, buffer: &mut Vec<u8>) -> Result<bool, Fault> {
         let start = buffer.len();
         buffer.resize(start + PIECE, 0);
         let count = self
@@ -113,11 +112,7 @@ impl<S> Source<S> for Piecewise {
             .map_err(|error| Fault::io(format!("cannot read '{}'", self.path.display()), &error))?;
         buffer.truncate(start + count);
         self.read += count as u64;
-        let tenth = (self.read * 10).checked_div(self.length).unwrap_or(10);
-        if self.length > 64 << 20 && tenth > self.told {
-            self.told = tenth;
-            tracing::info!("loading {}: {} %", self.path.display(), tenth * 10);
-        }
+        shards.loaded(count as u64);
         Ok(count > 0)
     }
 

@@ -14,7 +14,7 @@ use super::mail::{Mail, Serve};
 use super::progress::Progress;
 use super::shared::Shared;
 use super::snapshot::{self, Asker, Purpose, Snapshot};
-use crate::commands::{Ask, Cut, LogFacts, ReplicationFacts, Task};
+use crate::commands::{Ask, Cut, LoadFacts, LogFacts, ReplicationFacts, Task};
 use crate::config::Settings;
 use crate::keyspace::Ring;
 use crate::log::{
@@ -25,11 +25,13 @@ use crate::resp::Reply;
 use crate::runtime::{ConnId, Event, Fault, FileDone, FileOp, Net, NetOptions, Port, Wait, Waker, clock};
 use crate::transaction::{Late, Message};
 
+mod figures;
 mod following;
 mod replicas;
 mod snapshots;
 mod start;
 
+use figures::DiskFigures;
 use following::{Role, Upstream};
 use start::find_manifest;
 
@@ -50,7 +52,8 @@ pub struct LogParts {
 /// What a file operation belongs to.
 enum Operation {
     JournalWrite,
-    JournalFlush,
+    /// Began then, µs.
+    JournalFlush(u64),
     /// Of a journal that has been turned off.
     Abandoned,
     /// Of the cut of this number.
@@ -83,6 +86,9 @@ struct LogCore {
     queue: VecDeque<(Purpose, Option<Asker>)>,
     cuts: u64,
     underway: Underway,
+    figures: DiskFigures,
+    /// When the server's log last said how far long work has come, ms.
+    progress_told: u64,
     facts: LogFacts,
     told_facts: Option<(LogFacts, ReplicationFacts)>,
     /// Why the journal refuses writes, and what the shards were last told of why writes are refused.
@@ -159,6 +165,8 @@ impl LogCore {
             queue: VecDeque::new(),
             cuts: 0,
             underway: Underway::new(shards),
+            figures: DiskFigures::default(),
+            progress_told: 0,
             facts: LogFacts {
                 loading: true,
                 last_save: now,
@@ -244,6 +252,11 @@ impl LogCore {
                         snapshot.take(from, chunk);
                     }
                 }
+                Mail::CutHolds(cut, keys) => {
+                    if let Some(snapshot) = self.snapshot.as_mut().filter(|one| one.number.get() == cut) {
+                        snapshot.holds(keys);
+                    }
+                }
                 Mail::Loaded(outcome) => {
                     self.underway.batches[from] -= 1;
                     if let Err(failure) = outcome {
@@ -301,7 +314,7 @@ impl LogCore {
     /// Nothing more is written to the journal; returns what its directory holds.
     fn drop_journal(&mut self) -> Option<Manifest> {
         for operation in self.operations.values_mut() {
-            if matches!(operation, Operation::JournalWrite | Operation::JournalFlush) {
+            if matches!(operation, Operation::JournalWrite | Operation::JournalFlush(_)) {
                 *operation = Operation::Abandoned;
             }
         }
@@ -378,7 +391,7 @@ impl LogCore {
                 Action::Flush => {
                     let file = directory.current.clone().expect("a file is open before it is flushed");
                     let op = self.net.flush(&file);
-                    self.operations.insert(op, Operation::JournalFlush);
+                    self.operations.insert(op, Operation::JournalFlush(clock::monotonic_us()));
                 }
                 Action::Truncate { length } => journal.truncated(directory.truncate(length), now),
                 Action::Steps(steps) => {
@@ -430,11 +443,13 @@ impl LogCore {
         let now = now_ms();
         match self.operations.remove(&op) {
             Some(Operation::JournalWrite) => {
+                self.figures.wrote(written as u64);
                 if let Some(journal) = &mut self.journal {
                     journal.wrote(bytes, written, error, now);
                 }
             }
-            Some(Operation::JournalFlush) => {
+            Some(Operation::JournalFlush(began)) => {
+                self.figures.flushed(clock::monotonic_us() - began);
                 if let Some(journal) = &mut self.journal {
                     journal.flushed(error);
                 }
@@ -475,12 +490,14 @@ impl LogCore {
     /// Tells all shards what INFO says of the files.
     fn publish(&mut self) {
         self.published = now_ms();
+        self.tell_progress(self.published);
         let facts = &mut self.facts;
         let purpose = self.snapshot.as_ref().map(|snapshot| (snapshot.purpose, snapshot.began));
         facts.saving = matches!(purpose, Some((Purpose::Save, _)));
         facts.rewriting = matches!(purpose, Some((Purpose::Rewrite, _)));
         facts.saving_since = purpose.map_or(0, |(_, began)| began);
         facts.rewriting_since = facts.saving_since;
+        facts.snapshot_keys = self.snapshot.as_ref().map_or((0, 0), Snapshot::keys);
         facts.rewrite_scheduled = self.queue.iter().any(|(purpose, _)| *purpose == Purpose::Rewrite);
         facts.changes_since_save = self.shared.changes() - self.saved_changes;
         if let Some(journal) = &self.journal {
@@ -489,6 +506,9 @@ impl LogCore {
             facts.durable_offset = journal.durable();
             facts.pending = facts.offset - journal.written().min(facts.offset);
         }
+        facts.oldest_offset = self.journal.as_ref().and_then(Journal::oldest);
+        (facts.writes, facts.flushes) = (self.figures.writes(), self.figures.flushes());
+        facts.writes_last_second = self.figures.last_second(self.published);
         let facts = (self.facts.clone(), self.replication_facts());
         if self.told_facts.as_ref() == Some(&facts) {
             return;
@@ -552,6 +572,14 @@ impl Shards for LogCore {
             self.shared.stop();
         }
         Err(Fault::new("stopped while loading"))
+    }
+
+    fn loaded(&mut self, bytes: u64) {
+        self.facts.load.bytes += bytes;
+        if now_ms() >= self.published + LONGEST_SLEEP_MS {
+            self.publish();
+            self.port.flush(&mut self.net);
+        }
     }
 
     fn state(&mut self) -> &mut Underway {

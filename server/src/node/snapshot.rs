@@ -57,6 +57,8 @@ pub struct Snapshot {
     written: u64,
     checksum: Checksum,
     db: Option<usize>,
+    /// Keys written, and of all shards that have counted theirs.
+    keys: (u64, u64),
     /// Shards whose part is complete, and all of them.
     ended: usize,
     shards: usize,
@@ -117,6 +119,7 @@ impl Snapshot {
             written: 0,
             checksum,
             db: None,
+            keys: (0, 0),
             ended: 0,
             shards,
             waiting: Vec::new(),
@@ -139,6 +142,7 @@ impl Snapshot {
         let start = self.buffer.len();
         match chunk {
             Some(chunk) => {
+                self.keys.0 += chunk.keys as u64;
                 if !chunk.bytes.is_empty() && self.db != Some(chunk.db) {
                     self.db = Some(chunk.db);
                     rdb::write_select(&mut self.buffer, chunk.db);
@@ -154,6 +158,16 @@ impl Snapshot {
             let checksum = std::mem::take(&mut self.checksum);
             rdb::write_end(&mut self.buffer, Some(checksum));
         }
+    }
+
+    /// A shard has so many keys at the cut.
+    pub fn holds(&mut self, keys: u64) {
+        self.keys.1 += keys;
+    }
+
+    /// Keys that have been taken, and that there are.
+    pub fn keys(&self) -> (u64, u64) {
+        self.keys
     }
 
     /// What to write next and at which offset, if anything waits and no write is under way.

@@ -11,18 +11,20 @@ impl LogCore {
         if self.settings.appendonly {
             self.load_log(&dir, &dump)?;
         } else if dump.exists() {
-            self.load_files(|loader| loader.snapshot(&dump))?;
+            self.load_files(bytes_of(&dump), |loader| loader.snapshot(&dump))?;
         }
         let seconds = (clock::monotonic_us() - began) as f64 / 1e6;
         tracing::info!("the data is there after {seconds:.3} s");
         Ok(())
     }
 
-    /// Runs `load` and says what came of it.
+    /// Runs `load`, of `total` bytes (0: not known), and says what came of it.
     pub(super) fn load_files<T>(
         &mut self,
+        total: u64,
         load: impl FnOnce(&mut Loader<'_, Self>) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
+        self.facts.load = LoadFacts { began: clock::unix_us() / 1_000_000, bytes: 0, total };
         let (ring, databases) = (Ring::new(self.shards), self.settings.databases);
         let mut loader = Loader::new(self, ring, databases);
         let loaded = load(&mut loader)?;
@@ -46,7 +48,7 @@ impl LogCore {
             }
             None if dump.exists() => {
                 tracing::info!("no append-only file yet: beginning it with '{}'", dump.display());
-                self.load_files(|loader| loader.snapshot(dump))?;
+                self.load_files(bytes_of(dump), |loader| loader.snapshot(dump))?;
                 self.directory = Some(directory);
                 self.found(Manifest::new(&prefix));
                 return Ok(());
@@ -122,7 +124,8 @@ impl LogCore {
         let mut at = 0;
         let mut length = 0;
         let mut is_own = false;
-        self.load_files(|loader| {
+        let total = files.iter().map(|part| bytes_of(&directory.path(&part.name))).sum();
+        self.load_files(total, |loader| {
             for part in &files {
                 let is_last = last.as_ref() == Some(part);
                 length = loader.log(&directory.path(&part.name), torn_allowed && is_last)?;
@@ -137,6 +140,11 @@ impl LogCore {
         })?;
         Ok(if last.is_some() { (length, at, is_own) } else { (0, at, is_own) })
     }
+}
+
+/// Bytes of a file; 0 if that cannot be told.
+fn bytes_of(path: &Path) -> u64 {
+    fs::metadata(path).map_or(0, |file| file.len())
 }
 
 /// The file, in the directory of the log, that names the log's history.
