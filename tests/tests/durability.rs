@@ -415,3 +415,29 @@ fn info_tells_of_the_disk_and_of_replicas_that_lag() {
     clock::poll(PATIENCE, || (lag(&mut client) == (0, 0)).then_some(())).expect("it comes after");
     node.stop();
 }
+
+#[test]
+fn a_snapshot_without_a_checksum_is_written_and_read_as_asked() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let file = dir.path().join("dump.rdb");
+    let options = ["--appendonly", "no", "--rdbchecksum", "no", "--save", ""];
+    let node = Node::start(dir.path(), 2, &options);
+    node.client().line("SET a 1");
+    assert_eq!(text(&node.client().line("SAVE")), "OK");
+    node.stop();
+    let mut bytes = std::fs::read(&file).expect("it has been saved");
+    assert!(bytes.ends_with(&[0; 8]), "no checksum");
+    let at = bytes.len() - 1;
+    bytes[at] = 1;
+    std::fs::write(&file, &bytes).expect("the file is ours");
+    let node = Node::start(dir.path(), 1, &options);
+    assert_eq!(text(&node.client().line("GET a")), "1", "nobody looks at it");
+    node.stop();
+    let refused = Command::new(torc::program())
+        .args(torc::arguments(free_port(), 1, &["--appendonly", "no"]))
+        .current_dir(dir.path())
+        .output()
+        .expect("the server runs");
+    assert!(!refused.status.success(), "a wrong one is damage");
+    assert!(String::from_utf8_lossy(&[refused.stderr, refused.stdout].concat()).contains("checksum"));
+}

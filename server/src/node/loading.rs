@@ -63,6 +63,8 @@ pub struct Loader<'a, S: Shards> {
     pub shards: &'a mut S,
     pub ring: Ring,
     pub databases: usize,
+    /// Whether checksums of snapshots are compared.
+    pub compares: bool,
     /// Keys of snapshots and bytes of commands so far, to be told.
     pub keys: u64,
     pub bytes: u64,
@@ -124,7 +126,18 @@ impl<S: Shards> Source<S> for Piecewise {
 impl<'a, S: Shards> Loader<'a, S> {
     pub fn new(shards: &'a mut S, ring: Ring, databases: usize) -> Self {
         let batches = (0..ring.shards()).map(|_| Entries::default()).collect();
-        Loader { shards, ring, databases, keys: 0, bytes: 0, is_own: false, stream_db: 0, batches, db: 0 }
+        Loader {
+            shards,
+            ring,
+            databases,
+            compares: true,
+            keys: 0,
+            bytes: 0,
+            is_own: false,
+            stream_db: 0,
+            batches,
+            db: 0,
+        }
     }
 
     /// Loads a snapshot file.
@@ -166,7 +179,7 @@ impl<'a, S: Shards> Loader<'a, S> {
 
     /// Ships the entries of an RDB file; what lies behind its end stays in `buffer`.
     fn entries(&mut self, source: &mut impl Source<S>, buffer: &mut Vec<u8>) -> Result<(), Fault> {
-        let mut reader = Reader::default();
+        let mut reader = Reader::default().with_checksum(self.compares);
         (self.db, self.is_own, self.stream_db) = (0, false, 0);
         loop {
             let mut used = 0;

@@ -78,11 +78,10 @@ pub const OWN_AUX: &[u8] = b"torc-ver";
 pub const DB_AUX: &[u8] = b"repl-stream-db";
 
 /// A snapshot of nothing, with which a log begins.
-pub fn empty() -> Vec<u8> {
+pub fn empty(mut checksum: Checksum) -> Vec<u8> {
     let mut bytes = Vec::new();
     rdb::write_header(&mut bytes);
     rdb::write_aux(&mut bytes, OWN_AUX, env!("CARGO_PKG_VERSION").as_bytes());
-    let mut checksum = Checksum::default();
     checksum.update(&bytes);
     rdb::write_end(&mut bytes, Some(checksum));
     bytes
@@ -95,6 +94,7 @@ impl Snapshot {
         asker: Option<Asker>,
         sink: Sink,
         (now, changes, shards): (i64, u64, usize),
+        mut checksum: Checksum,
     ) -> Self {
         let mut buffer = Vec::new();
         rdb::write_header(&mut buffer);
@@ -103,7 +103,6 @@ impl Snapshot {
         rdb::write_aux(&mut buffer, b"redis-bits", b"64");
         rdb::write_aux(&mut buffer, b"ctime", itoa::Buffer::new().format(now).as_bytes());
         rdb::write_aux(&mut buffer, b"aof-base", if purpose == Purpose::Rewrite { b"1" } else { b"0" });
-        let mut checksum = Checksum::default();
         checksum.update(&buffer);
         Snapshot {
             number,
@@ -220,7 +219,8 @@ mod tests {
     #[test]
     fn pieces_of_several_shards_make_one_file() {
         let number = NonZeroU64::MIN;
-        let mut snapshot = Snapshot::new(number, Purpose::Save, None, Sink::Replicas, (1_700_000_000, 0, 2));
+        let (facts, checksum) = ((1_700_000_000, 0, 2), Checksum::default());
+        let mut snapshot = Snapshot::new(number, Purpose::Save, None, Sink::Replicas, facts, checksum);
         let mut bytes = Vec::new();
         let mut drain = |snapshot: &mut Snapshot| {
             let Some((offset, piece)) = snapshot.next_write() else { return Vec::new() };
@@ -238,7 +238,7 @@ mod tests {
         assert_eq!(drain(&mut snapshot), [0]);
         assert!(snapshot.is_written());
         assert_eq!(keys(&bytes), ["0 a", "0 b", "3 c", "0 d"]);
-        assert_eq!(keys(&empty()), [""; 0]);
+        assert_eq!(keys(&empty(Checksum::default())), [""; 0]);
     }
 
     fn keys(mut bytes: &[u8]) -> Vec<String> {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::log::Kind;
+use crate::rdb::Checksum;
 
 impl LogCore {
     pub(super) fn load(&mut self) -> Result<(), Fault> {
@@ -26,7 +27,9 @@ impl LogCore {
     ) -> Result<T, Fault> {
         self.facts.load = LoadFacts { began: clock::unix_us() / 1_000_000, bytes: 0, total };
         let (ring, databases) = (Ring::new(self.shards), self.settings.databases);
+        let compares = self.settings.rdbchecksum;
         let mut loader = Loader::new(self, ring, databases);
+        loader.compares = compares;
         let loaded = load(&mut loader)?;
         let (keys, bytes) = (loader.keys, loader.bytes);
         tracing::info!("loaded {keys} keys of snapshots and {bytes} bytes of commands");
@@ -53,7 +56,10 @@ impl LogCore {
                 self.found(Manifest::new(&prefix));
                 return Ok(());
             }
-            None => self.journal = Some(Journal::fresh(&prefix, snapshot::empty(), 0, policy)),
+            None => {
+                let base = snapshot::empty(Checksum::new(self.settings.rdbchecksum));
+                self.journal = Some(Journal::fresh(&prefix, base, 0, policy));
+            }
         }
         self.directory = Some(directory);
         self.note_history();
