@@ -2,7 +2,7 @@
 
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use torc_tests::client::Client;
@@ -14,26 +14,26 @@ use torc_tests::replicas::{PATIENCE, Who, agree, field, follow, populate, settle
 use torc_tests::reply::Reply;
 use torc_tests::{clock, torc};
 
-/// Writers that count up their own keys, one in each of several slots, until the server is gone. Returns the last
-/// number of each that was acknowledged.
-fn count_up(port: u16, writers: usize, stop: &AtomicBool) -> Vec<u64> {
+/// Writers that count up their own keys, one in each of several slots, until the server is gone. Returns when each number of
+/// each writer was acknowledged.
+fn count_up(port: u16, writers: usize, stop: &AtomicBool) -> Vec<Vec<Instant>> {
     std::thread::scope(|scope| {
         let write = |writer: usize| {
-            let mut last = 0;
-            let Ok(mut client) = Client::connect(port) else { return 0 };
+            let mut acknowledged = Vec::new();
+            let Ok(mut client) = Client::connect(port) else { return acknowledged };
             while !stop.load(Ordering::Relaxed) {
-                let next = last + 1;
+                let next = acknowledged.len() + 1;
                 // Two keys that mostly have different homes: both or neither.
                 let line = format!("MSET a:{writer} {next} b:{writer} {next}\r\n");
                 if client.send(line.as_bytes()).is_err() {
                     break;
                 }
                 match client.read_raw() {
-                    Ok(reply) if reply == b"+OK\r\n" => last = next,
+                    Ok(reply) if reply == b"+OK\r\n" => acknowledged.push(clock::now()),
                     _ => break,
                 }
             }
-            last
+            acknowledged
         };
         let threads: Vec<_> = (0..writers).map(|writer| scope.spawn(move || write(writer))).collect();
         threads.into_iter().map(|thread| thread.join().expect("a writer ends")).collect()
@@ -45,6 +45,31 @@ fn number(client: &mut Client, key: &str) -> u64 {
         Reply::Bulk(bytes) => String::from_utf8_lossy(&bytes).parse().expect("a number"),
         _ => 0,
     }
+}
+
+/// Lets writers count up, kills the server after `wait` and returns when what was acknowledged, and when the kill was.
+fn count_up_and_kill(node: Node, writers: usize, wait: Duration) -> (Vec<Vec<Instant>>, Instant) {
+    let (stop, port) = (AtomicBool::new(false), node.port);
+    std::thread::scope(|scope| {
+        let writers = scope.spawn(|| count_up(port, writers, &stop));
+        // The moment of the kill is the test's random input, not a wait for anything.
+        std::thread::sleep(wait);
+        let killed = clock::now();
+        node.kill();
+        stop.store(true, Ordering::Relaxed);
+        (writers.join().expect("the writers end"), killed)
+    })
+}
+
+/// What each writer has left is whole, and no less than `least`.
+fn counted(client: &mut Client, least: &[u64], what: &str) -> Vec<u64> {
+    let check = |(writer, least): (usize, &u64)| {
+        let (a, b) = (number(client, &format!("a:{writer}")), number(client, &format!("b:{writer}")));
+        assert_eq!(a, b, "{what}: a transaction is torn");
+        assert!(a >= *least, "{what}: {least} was acknowledged, {a} is there");
+        a
+    };
+    least.iter().enumerate().map(check).collect()
 }
 
 /// How many times to kill: `TORC_TEST_KILLS`, else few enough for every day.
@@ -64,28 +89,43 @@ fn what_was_acknowledged_survives_a_kill_under_always() {
             let options = ["--appendfsync", "always", "--auto-aof-rewrite-min-size", "16kb"];
             let node = Node::start(dir.path(), shards, &options);
             let mut client = node.client();
-            for (writer, least) in least.iter().enumerate() {
-                let (a, b) = (
-                    number(&mut client, &format!("a:{writer}")),
-                    number(&mut client, &format!("b:{writer}")),
-                );
-                assert_eq!(a, b, "kill {kill}, seed {seed}: a transaction is torn");
-                assert!(a >= *least, "kill {kill}, seed {seed}: {least} was acknowledged, {a} is there");
-            }
+            counted(&mut client, &least, &format!("kill {kill}, seed {seed}"));
             client.line("FLUSHALL");
-            let stop = AtomicBool::new(false);
-            let port = node.port;
             let wait = Duration::from_millis(50 + random.below(250) as u64);
-            least = std::thread::scope(|scope| {
-                let writers = scope.spawn(|| count_up(port, WRITERS, &stop));
-                // The moment of the kill is the test's random input, not a wait for anything.
-                std::thread::sleep(wait);
-                node.kill();
-                stop.store(true, Ordering::Relaxed);
-                writers.join().expect("the writers end")
-            });
+            let (acknowledged, _) = count_up_and_kill(node, WRITERS, wait);
+            least = acknowledged.iter().map(|times| times.len() as u64).collect();
         }
         assert!(least.iter().any(|last| *last > 0), "nothing was written");
+    }
+}
+
+/// A kill takes no page out of the kernel's memory: this is about what the process itself holds back. What a loss of power
+/// takes is simulated (`log/simulation`).
+#[test]
+fn a_kill_under_everysec_loses_a_second_at_most() {
+    const WRITERS: usize = 8;
+    // The second, and as long as the kill itself may take on a busy machine.
+    const MOST: Duration = Duration::from_millis(1200);
+    let seed = torc_tests::random::seed("everysec");
+    let mut random = Random::new(seed);
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    for kill in 0..kills() / 2 {
+        let options = ["--appendfsync", "everysec", "--auto-aof-rewrite-min-size", "16kb"];
+        let shards = 1 + random.below(2);
+        let node = Node::start(dir.path(), shards, &options);
+        node.client().line("FLUSHALL");
+        let wait = MOST + Duration::from_millis(random.below(1500) as u64);
+        let (acknowledged, killed) = count_up_and_kill(node, WRITERS, wait);
+        let old = |times: &Vec<Instant>| times.partition_point(|time| *time + MOST <= killed) as u64;
+        let least: Vec<u64> = acknowledged.iter().map(old).collect();
+        assert!(acknowledged.iter().all(|times| !times.is_empty()), "all wrote");
+        let node = Node::start(dir.path(), shards, &options);
+        let found = counted(&mut node.client(), &least, &format!("kill {kill}, seed {seed}"));
+        let lost = acknowledged.iter().zip(&found).map(|(times, found)| {
+            times.get(*found as usize).map_or(Duration::ZERO, |time| killed.saturating_duration_since(*time))
+        });
+        println!("kill {kill}: what was lost came at most {:?} before it", lost.max().unwrap_or_default());
+        node.stop();
     }
 }
 

@@ -288,17 +288,22 @@ impl World {
     fn check_promise(&mut self) {
         let journal = &self.run.journal;
         self.promised = self.promised.max(journal.durable());
-        if self.faults > 0 || !journal.is_founded() || journal.trouble().is_some() || self.dead {
+        if self.faults > 0 || !journal.is_founded() || journal.trouble().is_some() {
             return self.ends.clear();
         }
+        let due = self.due();
+        assert!(journal.durable() >= due, "{due} should be durable, {} is: {journal:?}", journal.durable());
+    }
+
+    /// The offset up to which the stream is to be durable by now: what came longer ago than the policy allows to lose.
+    fn due(&self) -> u64 {
         let slack = match self.policy {
             AppendFsync::Always => EVERYSEC_MS - 1000,
             AppendFsync::Everysec => EVERYSEC_MS,
-            AppendFsync::No => return,
+            AppendFsync::No => return 0,
         };
         let due = self.ends.iter().rev().find(|(time, _)| time + slack <= self.now);
-        let due = due.map_or(0, |(_, end)| *end);
-        assert!(journal.durable() >= due, "{due} should be durable, {} is: {journal:?}", journal.durable());
+        due.map_or(0, |(_, end)| *end)
     }
 
     /// The files have what they are said to have of the stream: where a replica may be, it finds how the stream goes on.
@@ -358,7 +363,7 @@ impl World {
             self.disk.write(offset, &bytes, count);
         }
         self.run.flush = None;
-        let mut least = self.promised;
+        let mut least = self.promised.max(self.due());
         if power {
             self.disk.lose_power(self.holes, &mut self.random);
         } else if self.run.journal.is_founded() && self.run.journal.trouble().is_none() {
