@@ -2,10 +2,12 @@
 //!
 //! One write and one flush are under way at most, possibly both; what comes meanwhile is the next batch, so
 //! one flush serves all who wait. A batch ends where `append` ended, behind a whole command or transaction.
+//! Under `always` the two are one operation, for each has its price in threads woken: a write that goes through to the disk.
 //!
 //! **A write that fails** keeps its bytes: the file is cut back to the end of the last whole batch, so that never half
 //! a batch stands before what follows, and a second later the batch is tried again. Until one succeeds, new
-//! writes are to be refused, which bounds what waits.
+//! writes are to be refused, which bounds what waits. A write that was to go through may have failed at its flush; what the
+//! kernel then has dropped is the batch, which is written again.
 //!
 //! **A flush that fails** condemns its file. The kernel may have dropped what it could not write and calls it
 //! clean, so that a second flush succeeds and proves nothing; and a copy of everything since the last flush,
@@ -37,8 +39,8 @@ const KEEP: usize = 1 << 20;
 /// What the log core is to do. Each comes back as a completion, whatever became of it.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Writes into the current increment; ends in `wrote`.
-    Write { offset: u64, bytes: Vec<u8> },
+    /// Writes into the current increment, with `through` onto the disk; ends in `wrote`.
+    Write { offset: u64, bytes: Vec<u8>, through: bool },
     /// Flushes the current increment's data; ends in `flushed`.
     Flush,
     /// Cuts the current increment to this length; ends in `truncated`.
@@ -120,6 +122,8 @@ pub struct Journal {
     waiting: Vec<u8>,
     spare: Vec<u8>,
     writing: bool,
+    /// The write under way flushes, too; everything before it has been flushed.
+    through: bool,
     truncating: bool,
     /// The offset that a flush under way will have reached.
     flushing: Option<u64>,
@@ -160,6 +164,7 @@ impl Journal {
             waiting: Vec::new(),
             spare: Vec::new(),
             writing: false,
+            through: false,
             truncating: false,
             flushing: None,
             unflushed_since: None,
@@ -503,7 +508,8 @@ impl Journal {
     }
 
     fn may_write(&self) -> bool {
-        !self.writing && !self.truncating && !self.condemned && !self.is_opening()
+        let free = !self.writing && !self.truncating && !self.condemned && !self.is_opening();
+        free && (self.policy != AppendFsync::Always || self.written == self.flushed)
     }
 
     fn next_write(&mut self, now: u64) -> Option<Action> {
@@ -524,8 +530,9 @@ impl Journal {
             self.waiting.split_off(length)
         };
         self.writing = true;
+        self.through = self.policy == AppendFsync::Always;
         let bytes = std::mem::replace(&mut self.waiting, rest);
-        Some(Action::Write { offset: self.length(), bytes })
+        Some(Action::Write { offset: self.length(), bytes, through: self.through })
     }
 
     /// `count` of the `bytes` to write are in the file; all of them unless `error` is set.
@@ -534,6 +541,10 @@ impl Journal {
         if error == 0 {
             self.written += bytes.len() as u64;
             self.failed = None;
+            if self.through {
+                self.unflushed_since = self.unflushed_since.filter(|_| self.written < self.end);
+                self.has_flushed(self.written);
+            }
             bytes.clear();
             if bytes.capacity() <= KEEP {
                 self.spare = bytes;
@@ -543,7 +554,8 @@ impl Journal {
         bytes.append(&mut self.waiting);
         self.waiting = bytes;
         self.failed = Some(error);
-        self.torn = count > 0;
+        // More may be there than was counted if it failed at the flush.
+        self.torn = count > 0 || self.through;
         self.retry_at = if self.torn { now } else { now + RETRY };
     }
 
@@ -581,6 +593,10 @@ impl Journal {
             self.unsound = Some(error);
             return;
         }
+        self.has_flushed(reached);
+    }
+
+    fn has_flushed(&mut self, reached: u64) {
         self.flushed = reached;
         if self.founded {
             self.durable = reached;
@@ -594,6 +610,7 @@ impl Journal {
         assert!(!self.condemned || self.unsound.is_some());
         assert!(self.founded || self.current.is_none() || self.durable <= self.start);
         assert!(!self.torn || self.failed.is_some() || self.condemned);
+        assert!(!(self.writing && self.through) || self.flushing.is_none() && self.written == self.flushed);
     }
 }
 

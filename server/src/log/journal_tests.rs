@@ -24,8 +24,9 @@ fn steps(journal: &mut Journal, now: u64) -> Vec<Step> {
 
 /// Takes a write of `bytes` at `offset` and lets it end so.
 fn write(journal: &mut Journal, now: u64, at: u64, expected: &[u8], count: usize, error: i32) {
-    let Some(Action::Write { offset, bytes }) = journal.next(now) else { panic!("{journal:?}") };
+    let Some(Action::Write { offset, bytes, through }) = journal.next(now) else { panic!("{journal:?}") };
     assert_eq!((offset, bytes.as_slice()), (at, expected));
+    assert_eq!(through, journal.policy == AppendFsync::Always);
     journal.wrote(bytes, count, error, now);
     journal.check_invariants();
 }
@@ -67,25 +68,59 @@ fn a_fresh_log_stands_before_its_manifest_names_it() {
 }
 
 #[test]
-fn one_flush_serves_all_that_came_during_the_last() {
+fn one_write_through_to_the_disk_serves_all_that_came_during_the_last() {
     let mut journal = open(AppendFsync::Always);
-    write(&mut journal, 0, 0, b"early", 5, 0);
-    assert_eq!(journal.next(0), Some(Action::Flush));
+    let Some(Action::Write { bytes, through: true, .. }) = journal.next(0) else { panic!("{journal:?}") };
     journal.append(b"one", 0);
-    write(&mut journal, 0, 5, b"one", 3, 0);
     journal.append(b"two", 0);
-    let Some(Action::Write { bytes, .. }) = journal.next(0) else { panic!("a write beside the flush") };
-    journal.append(b"three", 0);
-    assert_eq!(journal.next(0), None, "one write and one flush at a time");
+    assert_eq!((journal.next(0), journal.durable()), (None, 100), "one operation at a time");
+    journal.wrote(bytes, 5, 0, 0);
+    assert_eq!((journal.durable(), journal.written()), (105, 105));
+    write(&mut journal, 0, 5, b"onetwo", 6, 0);
+    assert_eq!((journal.durable(), journal.next(0), journal.wake()), (111, None, None));
+}
+
+#[test]
+fn what_was_written_before_always_is_flushed_first() {
+    let mut journal = open(AppendFsync::No);
+    write(&mut journal, 0, 0, b"early", 5, 0);
+    journal.append(b"one", 0);
+    journal.set_policy(AppendFsync::Always);
+    assert_eq!(journal.next(0), Some(Action::Flush));
+    assert_eq!(journal.next(0), None, "a write through to the disk says nothing of what is before it");
     journal.flushed(0);
+    write(&mut journal, 0, 5, b"one", 3, 0);
+    assert_eq!((journal.durable(), journal.next(0)), (108, None));
+}
+
+#[test]
+fn a_write_through_that_fails_may_have_written_more_than_it_says() {
+    let mut journal = open(AppendFsync::Always);
+    write(&mut journal, 0, 0, b"early", 0, EIO);
+    let trouble = Trouble { doing: Doing::Writing, error: EIO, refuses: true };
+    assert_eq!((journal.trouble(), journal.durable()), (Some(trouble), 100));
+    assert_eq!(journal.next(0), Some(Action::Truncate { length: 0 }));
+    journal.truncated(0, 0);
+    journal.append(b"more", 10);
+    write(&mut journal, 1000, 0, b"earlymore", 9, 0);
+    assert_eq!((journal.trouble(), journal.durable()), (None, 109));
+}
+
+#[test]
+fn a_write_and_a_flush_go_side_by_side() {
+    let mut journal = open(AppendFsync::Everysec);
+    write(&mut journal, 0, 0, b"early", 5, 0);
+    assert_eq!(journal.next(1000), Some(Action::Flush));
+    journal.append(b"one", 1000);
+    let Some(Action::Write { bytes, .. }) = journal.next(1000) else { panic!("a write beside the flush") };
+    journal.append(b"two", 1000);
+    assert_eq!(journal.next(3000), None, "one write and one flush at a time");
+    journal.flushed(0);
+    journal.wrote(bytes, 3, 0, 1000);
     assert_eq!((journal.durable(), journal.written()), (105, 108));
-    assert_eq!(journal.next(0), Some(Action::Flush), "what is in the file need not wait for the write");
-    journal.wrote(bytes, 3, 0, 0);
-    journal.flushed(0);
-    assert_eq!(journal.durable(), 108);
-    write(&mut journal, 0, 11, b"three", 5, 0);
-    flush(&mut journal, 0, 0);
-    assert_eq!((journal.durable(), journal.next(0), journal.wake()), (116, None, None));
+    write(&mut journal, 2000, 8, b"two", 3, 0);
+    flush(&mut journal, 2000, 0);
+    assert_eq!((journal.durable(), journal.next(2000), journal.wake()), (111, None, None));
 }
 
 #[test]
@@ -110,9 +145,8 @@ fn everysec_flushes_a_second_after_the_first_byte() {
 
 #[test]
 fn half_a_batch_is_cut_off_before_it_is_written_again() {
-    let mut journal = open(AppendFsync::Always);
+    let mut journal = open(AppendFsync::No);
     write(&mut journal, 0, 0, b"early", 5, 0);
-    flush(&mut journal, 0, 0);
     journal.append(b"batch", 0);
     write(&mut journal, 0, 5, b"batch", 2, ENOSPC);
     let trouble = Trouble { doing: Doing::Writing, error: ENOSPC, refuses: true };
@@ -129,6 +163,7 @@ fn half_a_batch_is_cut_off_before_it_is_written_again() {
     assert_eq!(journal.next(3009), None, "with nothing in the file there is nothing to cut off");
     write(&mut journal, 3010, 5, b"batchmore", 9, 0);
     assert_eq!(journal.trouble(), None);
+    journal.close();
     flush(&mut journal, 3010, 0);
     assert_eq!(journal.durable(), 114);
 }
@@ -275,9 +310,9 @@ fn a_gap_in_the_stream_ends_what_history_is_good_for() {
 
 #[test]
 fn a_failed_flush_condemns_the_file_until_a_rewrite() {
-    let mut journal = open(AppendFsync::Always);
+    let mut journal = open(AppendFsync::Everysec);
     write(&mut journal, 0, 0, b"early", 5, 0);
-    flush(&mut journal, 0, EIO);
+    flush(&mut journal, 1000, EIO);
     let trouble = Trouble { doing: Doing::Flushing, error: EIO, refuses: true };
     assert_eq!((journal.trouble(), journal.needs_rewrite()), (Some(trouble), true));
     journal.append(b"before|behind", 10);
@@ -286,7 +321,7 @@ fn a_failed_flush_condemns_the_file_until_a_rewrite() {
     assert_eq!(shown(&steps(&mut journal, 9000)), ["open a.2.incr.aof at 0", "flush"], "not listed yet");
     journal.stepped(2, 0, 9000);
     write(&mut journal, 9000, 0, b"behind", 6, 0);
-    flush(&mut journal, 9000, 0);
+    flush(&mut journal, 10_000, 0);
     assert_eq!((journal.durable(), journal.trouble()), (100, Some(trouble)));
     journal.rebase("temp-b".to_owned());
     let rebasing = steps(&mut journal, 9000);
@@ -298,9 +333,9 @@ fn a_failed_flush_condemns_the_file_until_a_rewrite() {
 
 #[test]
 fn a_rewrite_that_fails_behind_a_condemned_file_is_begun_anew() {
-    let mut journal = open(AppendFsync::Always);
+    let mut journal = open(AppendFsync::Everysec);
     write(&mut journal, 0, 0, b"early", 5, 0);
-    flush(&mut journal, 0, EIO);
+    flush(&mut journal, 1000, EIO);
     assert!(journal.rotate(105));
     let opening = steps(&mut journal, 0);
     journal.stepped(opening.len(), 0, 0);
@@ -323,7 +358,6 @@ fn a_log_that_is_turned_on_counts_from_its_base_on() {
     journal.stepped(2, 0, 0);
     journal.append(b"bytes", 0);
     write(&mut journal, 0, 0, b"bytes", 5, 0);
-    flush(&mut journal, 0, 0);
     assert_eq!((journal.durable(), journal.trouble()), (0, None));
     journal.rebase("temp-b".to_owned());
     let rebasing = steps(&mut journal, 0);
@@ -343,7 +377,7 @@ fn a_loaded_log_goes_on_behind_its_last_whole_unit() {
     assert_eq!(shown(&steps(&mut journal, 0))[0], "remove old");
     journal.append(b"bytes", 0);
     write(&mut journal, 0, 70, b"bytes", 5, 0);
-    assert_eq!((journal.written(), journal.durable(), journal.length()), (25, 20, 75));
+    assert_eq!((journal.written(), journal.durable(), journal.length()), (25, 25, 75));
     let mut adopted = Journal::resume(Manifest::adopt("a", "a"), 0, 0, AppendFsync::No);
     let opening = shown(&steps(&mut adopted, 0));
     assert_eq!(
@@ -361,7 +395,6 @@ fn a_prelude_is_in_the_file_and_not_in_the_stream() {
     assert!(journal.rotate(200));
     journal.append(&[b'y'; 50], 0);
     write(&mut journal, 0, 5, &[b'x'; 95], 95, 0);
-    flush(&mut journal, 0, 0);
     let opening = steps(&mut journal, 0);
     assert_eq!(shown(&opening)[..2], ["put a.2.incr.aof: SELECT 3", "open a.2.incr.aof at 8"]);
     journal.stepped(opening.len(), 0, 0);

@@ -93,6 +93,7 @@ pub async fn run(parts: Parts) -> Result<(), Fault> {
         if core.stop_if_done() {
             return Ok(());
         }
+        core.net.set_waiting(core.machine.held_replies());
         wait = core.wait(upkeep);
     }
 }
@@ -287,7 +288,7 @@ impl CoreLoop {
 
     /// Gives the network and the other cores what this turn made.
     fn act(&mut self) {
-        self.act_on_connections();
+        // Mail first: others, and the disk, work while this core sends.
         let own = self.machine.core.index;
         self.log_side.send(&mut self.machine, &mut self.port);
         for to in (0..self.machine.post.cores()).filter(|&to| to != own) {
@@ -297,6 +298,7 @@ impl CoreLoop {
             }
         }
         self.port.flush(&mut self.net);
+        self.act_on_connections();
     }
 
     fn act_on_connections(&mut self) {

@@ -22,7 +22,9 @@ use crate::log::{
 };
 use crate::replication::{Goal, History, Primary, ReplicaId, Waiters};
 use crate::resp::Reply;
-use crate::runtime::{ConnId, Event, Fault, FileDone, FileOp, Net, NetOptions, Port, Wait, Waker, clock};
+use crate::runtime::{
+    ConnId, Event, Fault, FileDone, FileOp, Net, NetOptions, Port, Wait, Waker, clock, process, write_through,
+};
 use crate::transaction::{Late, Message};
 
 mod figures;
@@ -47,6 +49,8 @@ pub struct LogParts {
     pub waker: Waker,
     /// Called once the data is there and clients are served.
     pub ready: Box<dyn FnOnce() + Send>,
+    /// Where the kernel's workers for its files may run.
+    pub cpus: Vec<usize>,
 }
 
 /// What a file operation belongs to.
@@ -73,6 +77,8 @@ struct LogCore {
     journal: Option<Journal>,
     founding: Option<Manifest>,
     found_due: bool,
+    /// Something has become durable that nobody has been told.
+    has_news: bool,
     /// The history is to be noted once the files are its own.
     history_due: bool,
     merger: Merger,
@@ -130,8 +136,10 @@ pub async fn run(parts: LogParts) -> Result<(), Fault> {
 }
 
 fn serve(parts: LogParts) -> Result<(), Fault> {
-    let ready = parts.ready;
-    let Some(mut core) = LogCore::start(parts.port, parts.shared, parts.settings)? else { return Ok(()) };
+    let LogParts { port, shared, settings, ready, cpus, .. } = parts;
+    // It has little to do at a time, and on some of that others wait, perhaps a disk.
+    process::run_in_short_slices();
+    let Some(mut core) = LogCore::start(port, shared, settings, &cpus)? else { return Ok(()) };
     ready();
     while !core.is_done() {
         core.turn();
@@ -140,13 +148,12 @@ fn serve(parts: LogParts) -> Result<(), Fault> {
 }
 
 impl LogCore {
-    /// Loads the data; `None` if the server is told to stop meanwhile.
-    fn start(port: Port<Mail>, shared: Arc<Shared>, settings: Settings) -> Result<Option<Self>, Fault> {
+    fn new(port: Port<Mail>, shared: Arc<Shared>, settings: Settings) -> Result<Self, Fault> {
         let shards = port.core();
         let net = Net::new(NetOptions { buffers: 16, ..NetOptions::default() }, port.bell())?;
         let primary = Primary::new(History::new(clock::random_id()), replicas::bounds(&settings));
         let now = clock::unix_us() / 1_000_000;
-        let mut core = LogCore {
+        Ok(LogCore {
             net,
             port,
             shared,
@@ -156,6 +163,7 @@ impl LogCore {
             journal: None,
             founding: None,
             found_due: false,
+            has_news: false,
             history_due: false,
             merger: Merger::new(shards, 0),
             stream: Vec::new(),
@@ -192,7 +200,18 @@ impl LogCore {
             role_cut: None,
             role_askers: Vec::new(),
             part_until: None,
-        };
+        })
+    }
+
+    /// Loads the data; `None` if the server is told to stop meanwhile.
+    fn start(
+        port: Port<Mail>,
+        shared: Arc<Shared>,
+        settings: Settings,
+        cpus: &[usize],
+    ) -> Result<Option<Self>, Fault> {
+        let mut core = LogCore::new(port, shared, settings)?;
+        core.net.spread_workers(cpus);
         core.publish();
         let loaded = core.load();
         if core.shared.is_stopping() {
@@ -223,7 +242,6 @@ impl LogCore {
         self.take_events();
         self.take_mail();
         self.merge();
-        self.write_journal();
         self.tell_fault();
         self.look_after_role();
         self.write_snapshot();
@@ -232,6 +250,8 @@ impl LogCore {
         self.tell_shards();
         self.look_after_snapshots();
         self.port.flush(&mut self.net);
+        // Last, for it may take its time.
+        self.write_journal();
     }
 
     fn wait(&mut self) -> Wait {
@@ -239,7 +259,8 @@ impl LogCore {
         let flush = self.journal.as_ref().and_then(Journal::wake);
         let due = flush.into_iter().chain(self.waiters.next_end()).min();
         let ms = due.map_or(LONGEST_SLEEP_MS, |due| due.saturating_sub(now).min(LONGEST_SLEEP_MS));
-        if ms == 0 || !self.ripe_waits.is_empty() { Wait::Poll } else { Wait::AtMost(ms) }
+        let has_news = std::mem::take(&mut self.has_news);
+        if ms == 0 || has_news || !self.ripe_waits.is_empty() { Wait::Poll } else { Wait::AtMost(ms) }
     }
 
     fn take_mail(&mut self) {
@@ -383,8 +404,17 @@ impl LogCore {
         journal.keep_history(self.settings.repl_backlog_disk_size);
         while let Some(action) = journal.next(now) {
             match action {
-                Action::Write { offset, bytes } => {
+                Action::Write { offset, bytes, through } => {
                     let file = directory.current.clone().expect("a file is open before it is written");
+                    if through {
+                        // All that waits for replies waits for this, and nobody does it sooner than this thread: a
+                        // worker would have to be woken, and would wake us. What comes meanwhile is the next batch.
+                        self.net.submit_queued();
+                        let (count, error) = write_through(&file, &bytes, offset);
+                        journal.wrote(bytes, count, error, now_ms());
+                        self.has_news = true;
+                        break;
+                    }
                     let op = self.net.write(&file, bytes, offset);
                     self.operations.insert(op, Operation::JournalWrite);
                 }

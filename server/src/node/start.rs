@@ -92,7 +92,7 @@ pub fn serve(loaded: Loaded) -> Result<Stop, Fault> {
                 notify(sd_notify::NotifyState::Ready);
             }
         });
-        let parts = LogParts { port, shared, settings, waker, ready };
+        let parts = LogParts { port, shared, settings, waker, ready, cpus: plan.cpus() };
         placement::spawn("torc-log", plan.log, move || log_core::run(parts))?
     };
     let mut listeners = Some(listeners);

@@ -1,4 +1,5 @@
-//! Writes to files and flushes of files, through the ring of the core that asked: nobody waits for a disk.
+//! Writes to files and flushes of files, through the ring of the core that asked: nobody waits for a disk, but who has
+//! nothing better to do ([`write_through`]).
 //!
 //! Knows no paths and no formats. The kernel's workers do what cannot be done at once.
 
@@ -39,6 +40,28 @@ pub struct FileDone {
     pub written: usize,
     /// The error's number, or 0.
     pub error: i32,
+}
+
+/// Writes `bytes` at `offset` of `file` and waits until they are on the disk; what was there before may be not. Returns how
+/// many are known to be in the file, and the error's number or 0.
+pub fn write_through(file: &File, bytes: &[u8], offset: u64) -> (usize, i32) {
+    let mut written = 0;
+    while written < bytes.len() {
+        let rest = &bytes[written..];
+        let part = libc::iovec { iov_base: rest.as_ptr().cast_mut().cast(), iov_len: rest.len() };
+        let at = (offset + written as u64) as libc::off_t;
+        // SAFETY: the kernel only reads the one part, whose bytes `rest` borrows, and the descriptor is open.
+        let result = unsafe { libc::pwritev2(file.as_raw_fd(), &raw const part, 1, at, libc::RWF_DSYNC) };
+        match usize::try_from(result) {
+            Ok(0) => return (written, libc::ENOSPC),
+            Ok(count) => written += count,
+            Err(_) => match std::io::Error::last_os_error().raw_os_error() {
+                Some(libc::EINTR) => {}
+                error => return (written, error.unwrap_or(libc::EIO)),
+            },
+        }
+    }
+    (written, 0)
 }
 
 impl Files {
@@ -87,5 +110,22 @@ impl Files {
 
     pub(super) fn in_flight(&self) -> usize {
         self.operations.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_through_says_how_far_it_came() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        let file = File::create(&path).unwrap();
+        assert_eq!(write_through(&file, b"hello", 0), (5, 0));
+        assert_eq!(write_through(&file, b"p, world", 3), (8, 0));
+        assert_eq!(std::fs::read(&path).unwrap(), b"help, world");
+        let closed = File::open(&path).unwrap();
+        assert_eq!(write_through(&closed, b"hello", 0), (0, libc::EBADF));
     }
 }

@@ -27,7 +27,7 @@ mod sockets;
 
 pub use bell::Bell;
 pub use fault::Fault;
-pub use files::{FileDone, FileOp};
+pub use files::{FileDone, FileOp, write_through};
 pub use listen::Listener;
 pub use mesh::{Mesh, Port};
 pub use net::{ACCEPT_PAUSE_MS, ConnId, Event, Inbox, Net, NetOptions, Stats, Wait};

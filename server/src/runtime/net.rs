@@ -289,8 +289,24 @@ impl Net {
         }
     }
 
+    /// So many connections will be silent until replies that are held back have left: nobody is to wait for them.
+    pub fn set_waiting(&mut self, connections: usize) {
+        self.pace.set_waiting(connections);
+    }
+
     fn has_none_to_report(&self) -> bool {
         self.released.is_empty() && self.detached.is_empty()
+    }
+
+    /// Has the kernel's workers for this ring's files run on any of these CPUs, not where the calling thread is pinned.
+    pub fn spread_workers(&self, cpus: &[usize]) {
+        self.ring.spread_workers(cpus);
+    }
+
+    /// Submits what is queued, before this thread does something that takes its time.
+    pub fn submit_queued(&mut self) {
+        self.take_back();
+        self.submit(Wait::Poll);
     }
 
     /// Submits what is queued, and waits for company if that pays. The sleep is not announced: it is shorter than

@@ -19,6 +19,7 @@
 //! sleeps, at no more CPU per request, for the sleeps and wake-ups saved are worth the spinning.
 //!
 //! **A crowd: gather.** Once this turn's replies have left, wait until half of the crowd has asked again,
+//! or three quarters of those who can: who waits for a reply that is held back does not ask;
 //! but at most `gather-us`, and serve them together. Measured with 50 unpipelined clients it halves the
 //! CPU of a request, and their median latency does not rise: a core that busy would have kept them
 //! queueing. Only if:
@@ -53,6 +54,8 @@ pub(super) struct Pace {
     opened_us: u64,
     current: Seen,
     previous: Seen,
+    /// Sources of work that wait for us.
+    waiting: u32,
     /// Something was received since the last sleep was considered.
     fresh: bool,
     /// Sleeps still to go without a spin.
@@ -87,6 +90,7 @@ impl Pace {
             opened_us: 0,
             current: Seen::default(),
             previous: Seen::default(),
+            waiting: 0,
             fresh: false,
             skip: 0,
             penalty: 1,
@@ -102,6 +106,11 @@ impl Pace {
             *mark = self.window;
             self.current.sources += 1;
         }
+    }
+
+    /// So many sources of work wait for replies that are held back.
+    pub(super) fn set_waiting(&mut self, sources: usize) {
+        self.waiting = u32::try_from(sources).unwrap_or(u32::MAX);
     }
 
     /// Opens a new window if this one is over.
@@ -127,8 +136,10 @@ impl Pace {
         self.roll(now_us);
         let Seen { pieces, span_us, .. } = self.previous;
         let crowd = self.sources();
-        let more = crowd / 2;
-        let company = crowd >= CROWD && COMPANY * pieces * self.gather_us >= u64::from(more) * span_us;
+        let able = crowd.saturating_sub(self.waiting);
+        let more = (crowd / 2).min(able - able / 4);
+        let company =
+            crowd >= CROWD && more > 1 && COMPANY * pieces * self.gather_us >= u64::from(more) * span_us;
         company.then_some(Gather { more, for_us: self.gather_us })
     }
 
@@ -219,6 +230,18 @@ mod tests {
             pace.count(&mut marks[piece % clients]);
         }
         now_us
+    }
+
+    #[test]
+    fn nobody_waits_for_a_crowd_that_waits_itself() {
+        let mut pace = Pace::new(0, LIMIT);
+        let now_us = crowd(&mut pace, 50, 5);
+        pace.set_waiting(30);
+        assert_eq!(pace.gather(now_us), Some(Gather { more: 15, for_us: LIMIT }), "of the 20 who can ask");
+        pace.set_waiting(49);
+        assert_eq!(pace.gather(now_us), None);
+        pace.set_waiting(60);
+        assert_eq!(pace.gather(now_us), None);
     }
 
     #[test]

@@ -43,6 +43,11 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// All CPUs in use.
+    pub fn cpus(&self) -> Vec<usize> {
+        self.shards.iter().copied().chain(self.log).collect()
+    }
+
     /// Places `shards` shards (by default: one for each CPU, less one for the log core from 4 CPUs on)
     /// on the CPUs of `server`, or on all that are allowed but those of `log`, the log core's. More shards
     /// than CPUs share them in turn.

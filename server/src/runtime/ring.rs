@@ -78,6 +78,19 @@ impl Ring {
         &self.submitter
     }
 
+    /// Has the kernel's workers for this ring run on any of these CPUs.
+    pub(super) fn spread_workers(&self, cpus: &[usize]) {
+        // SAFETY: a `cpu_set_t` is plain bits, for which zeroes are a value.
+        let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+        for &cpu in cpus.iter().filter(|&&cpu| cpu < libc::CPU_SETSIZE as usize) {
+            // SAFETY: the index is below the number of bits of the set.
+            unsafe { libc::CPU_SET(cpu, &mut set) };
+        }
+        if let Err(error) = self.submitter.register_iowq_aff(&set) {
+            tracing::debug!("the kernel's workers stay where this thread is: {error}");
+        }
+    }
+
     /// Queues an entry for the next submission.
     ///
     /// # Safety

@@ -467,6 +467,11 @@ impl Machine {
         }
     }
 
+    /// Replies that wait until effects are durable.
+    pub fn held_replies(&self) -> usize {
+        self.held.len()
+    }
+
     /// This shard's effects up to number `seq` are durable: replies that waited for them may leave.
     pub fn durable(&mut self, seq: u64) {
         self.post.durable(seq);

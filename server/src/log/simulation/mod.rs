@@ -93,6 +93,14 @@ struct World {
     seen: BTreeMap<&'static str, usize>,
 }
 
+/// A write under way.
+struct Write {
+    offset: u64,
+    bytes: Vec<u8>,
+    through: bool,
+    since: u64,
+}
+
 /// One life of the process.
 struct Run {
     shards: Shards,
@@ -100,7 +108,7 @@ struct Run {
     journal: Journal,
     /// Where the stream began.
     start: u64,
-    write: Option<(u64, Vec<u8>, u64)>,
+    write: Option<Write>,
     flush: Option<(Flush, u64)>,
     /// The cut that begins a rewrite, until it is merged; then its offset, until the base is written.
     cut: Option<NonZeroU64>,
@@ -227,13 +235,23 @@ impl World {
     fn complete(&mut self) {
         let over = |since: u64, random: &mut Random| self.turn > since + SLOWEST || random.below(2) == 0;
         let (write, flush) = (&mut self.run.write, &mut self.run.flush);
-        let write = write.take_if(|(_, _, since)| over(*since, &mut self.random));
+        let write = write.take_if(|write| over(write.since, &mut self.random));
         let flush = flush.take_if(|(_, since)| over(*since, &mut self.random));
-        if let Some((offset, bytes, _)) = write {
+        if let Some(Write { offset, bytes, through, .. }) = write {
             let fails = self.fails();
             let count = if fails { self.random.below(bytes.len()) } else { bytes.len() };
-            self.disk.write(offset, &bytes, count);
-            self.run.journal.wrote(bytes, count, if fails { ENOSPC } else { 0 }, self.now);
+            let (mut told, mut error) = (count, if fails { ENOSPC } else { 0 });
+            // It may fail at the flush: then all is there, and nobody says so.
+            let late = fails && through && self.random.below(2) == 0;
+            if late {
+                (told, error) = (0, EIO);
+            }
+            self.disk.write(offset, &bytes, if late { bytes.len() } else { count });
+            if through && (late || !fails) {
+                let flush = self.disk.begin_flush();
+                self.disk.end_flush(flush, late, &mut self.random);
+            }
+            self.run.journal.wrote(bytes, told, error, self.now);
         }
         if let Some((flush, _)) = flush {
             let fails = self.fails();
@@ -247,9 +265,9 @@ impl World {
         self.run.journal.keep_history(self.history);
         while let Some(action) = self.run.journal.next(self.now) {
             match action {
-                Action::Write { offset, bytes } => {
+                Action::Write { offset, bytes, through } => {
                     assert!(self.run.write.is_none(), "one write at a time");
-                    self.run.write = Some((offset, bytes, self.turn));
+                    self.run.write = Some(Write { offset, bytes, through, since: self.turn });
                 }
                 Action::Flush => {
                     assert!(self.run.flush.is_none(), "one flush at a time");
@@ -358,7 +376,7 @@ impl World {
     /// The process ends, perhaps because power does; a new one goes on with what is there.
     fn die(&mut self, power: bool) {
         self.run.shards.check_stream(&self.stream[self.run.start as usize..], false);
-        if let Some((offset, bytes, _)) = self.run.write.take() {
+        if let Some(Write { offset, bytes, .. }) = self.run.write.take() {
             let count = self.random.below(bytes.len() + 1);
             self.disk.write(offset, &bytes, count);
         }
