@@ -410,7 +410,10 @@ impl LogCore {
                         // All that waits for replies waits for this, and nobody does it sooner than this thread: a
                         // worker would have to be woken, and would wake us. What comes meanwhile is the next batch.
                         self.net.submit_queued();
+                        let began = clock::monotonic_us();
                         let (count, error) = write_through(&file, &bytes, offset);
+                        self.figures.wrote(count as u64);
+                        self.figures.flushed(clock::monotonic_us() - began);
                         journal.wrote(bytes, count, error, now_ms());
                         self.has_news = true;
                         break;
