@@ -85,6 +85,10 @@ pub const COMPRESS_MAX: usize = 256 << 10;
 /// default hard limit of a replica's output. A replica that needs more begins anew.
 pub const BEHIND_IN_MEMORY: usize = 256 << 20;
 
+/// Increments that a rewrite has replaced and that are kept for replicas, whatever their size: they are all named in the
+/// manifest, which every rewrite writes anew.
+pub const HISTORY_FILES: usize = 1000;
+
 /// Bytes of a big value given back to the allocator per slice of background freeing.
 pub const REAP_SLICE: usize = 1 << 20;
 

@@ -2,37 +2,38 @@
 
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use torc_tests::client::Client;
 use torc_tests::node::Node;
 use torc_tests::peer::Peer;
 use torc_tests::process::free_port;
 use torc_tests::random::Random;
-use torc_tests::replicas::{PATIENCE, populate, settle, text, write};
+use torc_tests::replicas::{PATIENCE, Who, agree, field, follow, populate, settle, text, write};
 use torc_tests::reply::Reply;
 use torc_tests::{clock, torc};
 
-/// Writers that count up their own keys, one in each of several slots, until the server is gone. Returns the last
-/// number of each that was acknowledged.
-fn count_up(port: u16, writers: usize, stop: &AtomicBool) -> Vec<u64> {
+/// Writers that count up their own keys, one in each of several slots, until the server is gone. Returns when each number of
+/// each writer was acknowledged.
+fn count_up(port: u16, writers: usize, stop: &AtomicBool) -> Vec<Vec<Instant>> {
     std::thread::scope(|scope| {
         let write = |writer: usize| {
-            let mut last = 0;
-            let Ok(mut client) = Client::connect(port) else { return 0 };
+            let mut acknowledged = Vec::new();
+            let Ok(mut client) = Client::connect(port) else { return acknowledged };
             while !stop.load(Ordering::Relaxed) {
-                let next = last + 1;
+                let next = acknowledged.len() + 1;
                 // Two keys that mostly have different homes: both or neither.
                 let line = format!("MSET a:{writer} {next} b:{writer} {next}\r\n");
                 if client.send(line.as_bytes()).is_err() {
                     break;
                 }
                 match client.read_raw() {
-                    Ok(reply) if reply == b"+OK\r\n" => last = next,
+                    Ok(reply) if reply == b"+OK\r\n" => acknowledged.push(clock::now()),
                     _ => break,
                 }
             }
-            last
+            acknowledged
         };
         let threads: Vec<_> = (0..writers).map(|writer| scope.spawn(move || write(writer))).collect();
         threads.into_iter().map(|thread| thread.join().expect("a writer ends")).collect()
@@ -44,6 +45,31 @@ fn number(client: &mut Client, key: &str) -> u64 {
         Reply::Bulk(bytes) => String::from_utf8_lossy(&bytes).parse().expect("a number"),
         _ => 0,
     }
+}
+
+/// Lets writers count up, kills the server after `wait` and returns when what was acknowledged, and when the kill was.
+fn count_up_and_kill(node: Node, writers: usize, wait: Duration) -> (Vec<Vec<Instant>>, Instant) {
+    let (stop, port) = (AtomicBool::new(false), node.port);
+    std::thread::scope(|scope| {
+        let writers = scope.spawn(|| count_up(port, writers, &stop));
+        // The moment of the kill is the test's random input, not a wait for anything.
+        std::thread::sleep(wait);
+        let killed = clock::now();
+        node.kill();
+        stop.store(true, Ordering::Relaxed);
+        (writers.join().expect("the writers end"), killed)
+    })
+}
+
+/// What each writer has left is whole, and no less than `least`.
+fn counted(client: &mut Client, least: &[u64], what: &str) -> Vec<u64> {
+    let check = |(writer, least): (usize, &u64)| {
+        let (a, b) = (number(client, &format!("a:{writer}")), number(client, &format!("b:{writer}")));
+        assert_eq!(a, b, "{what}: a transaction is torn");
+        assert!(a >= *least, "{what}: {least} was acknowledged, {a} is there");
+        a
+    };
+    least.iter().enumerate().map(check).collect()
 }
 
 /// How many times to kill: `TORC_TEST_KILLS`, else few enough for every day.
@@ -63,28 +89,43 @@ fn what_was_acknowledged_survives_a_kill_under_always() {
             let options = ["--appendfsync", "always", "--auto-aof-rewrite-min-size", "16kb"];
             let node = Node::start(dir.path(), shards, &options);
             let mut client = node.client();
-            for (writer, least) in least.iter().enumerate() {
-                let (a, b) = (
-                    number(&mut client, &format!("a:{writer}")),
-                    number(&mut client, &format!("b:{writer}")),
-                );
-                assert_eq!(a, b, "kill {kill}, seed {seed}: a transaction is torn");
-                assert!(a >= *least, "kill {kill}, seed {seed}: {least} was acknowledged, {a} is there");
-            }
+            counted(&mut client, &least, &format!("kill {kill}, seed {seed}"));
             client.line("FLUSHALL");
-            let stop = AtomicBool::new(false);
-            let port = node.port;
             let wait = Duration::from_millis(50 + random.below(250) as u64);
-            least = std::thread::scope(|scope| {
-                let writers = scope.spawn(|| count_up(port, WRITERS, &stop));
-                // The moment of the kill is the test's random input, not a wait for anything.
-                std::thread::sleep(wait);
-                node.kill();
-                stop.store(true, Ordering::Relaxed);
-                writers.join().expect("the writers end")
-            });
+            let (acknowledged, _) = count_up_and_kill(node, WRITERS, wait);
+            least = acknowledged.iter().map(|times| times.len() as u64).collect();
         }
         assert!(least.iter().any(|last| *last > 0), "nothing was written");
+    }
+}
+
+/// A kill takes no page out of the kernel's memory: this is about what the process itself holds back. What a loss of power
+/// takes is simulated (`log/simulation`).
+#[test]
+fn a_kill_under_everysec_loses_a_second_at_most() {
+    const WRITERS: usize = 8;
+    // The second, and as long as the kill itself may take on a busy machine.
+    const MOST: Duration = Duration::from_millis(1200);
+    let seed = torc_tests::random::seed("everysec");
+    let mut random = Random::new(seed);
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    for kill in 0..kills() / 2 {
+        let options = ["--appendfsync", "everysec", "--auto-aof-rewrite-min-size", "16kb"];
+        let shards = 1 + random.below(2);
+        let node = Node::start(dir.path(), shards, &options);
+        node.client().line("FLUSHALL");
+        let wait = MOST + Duration::from_millis(random.below(1500) as u64);
+        let (acknowledged, killed) = count_up_and_kill(node, WRITERS, wait);
+        let old = |times: &Vec<Instant>| times.partition_point(|time| *time + MOST <= killed) as u64;
+        let least: Vec<u64> = acknowledged.iter().map(old).collect();
+        assert!(acknowledged.iter().all(|times| !times.is_empty()), "all wrote");
+        let node = Node::start(dir.path(), shards, &options);
+        let found = counted(&mut node.client(), &least, &format!("kill {kill}, seed {seed}"));
+        let lost = acknowledged.iter().zip(&found).map(|(times, found)| {
+            times.get(*found as usize).map_or(Duration::ZERO, |time| killed.saturating_duration_since(*time))
+        });
+        println!("kill {kill}: what was lost came at most {:?} before it", lost.max().unwrap_or_default());
+        node.stop();
     }
 }
 
@@ -375,4 +416,68 @@ fn a_log_goes_on_with_keys_of_its_base_whose_time_is_up() {
     assert_eq!(client.line("INCR kept"), Reply::Int(42));
     clock::poll(PATIENCE, || (client.line("DBSIZE") == Reply::Int(1)).then_some(())).expect("the other goes");
     node.stop();
+}
+
+#[test]
+fn info_tells_of_the_disk_and_of_replicas_that_lag() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let node = Node::start(dir.path(), 2, &["--repl-diskless-sync-delay", "0"]);
+    let mut client = node.client();
+    populate(&mut client, 1000, 100);
+    let flushed = || {
+        let info = text(&client.line("INFO persistence"));
+        (!info.contains("aof_fsync_usec:count=0,")).then_some(info)
+    };
+    let info = clock::poll(PATIENCE, flushed).expect("a second later it is flushed");
+    let value = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
+    let writes = value("aof_write_bytes:").expect("writes are told of");
+    assert!(!writes.starts_with("count=0,") && writes.contains(",p99.9="), "{writes}");
+    let replica = Who::Torc(1).start(&[]);
+    let mut two = replica.client();
+    follow(&mut two, node.port);
+    client.line("SET a 1");
+    agree(&mut client, &mut two, "before");
+    replica.signal(Signal::STOP);
+    client.line("SET a 2");
+    let began = clock::now();
+    let lag = |client: &mut Client| -> (u64, u64) {
+        let line = field(client, "replication", "slave0");
+        let number = |name| {
+            let number = line.split(',').find_map(|pair| pair.strip_prefix(name));
+            number.expect("the line has it").parse().expect("a number")
+        };
+        (number("lag_bytes="), number("lag_ms="))
+    };
+    let (bytes, ms) = clock::poll(PATIENCE, || Some(lag(&mut client)).filter(|(_, ms)| *ms > 1500))
+        .expect("it falls behind");
+    assert!(bytes > 0 && u128::from(ms) <= began.elapsed().as_millis() + 1500, "{bytes} bytes, {ms} ms");
+    replica.signal(Signal::CONT);
+    clock::poll(PATIENCE, || (lag(&mut client) == (0, 0)).then_some(())).expect("it comes after");
+    node.stop();
+}
+
+#[test]
+fn a_snapshot_without_a_checksum_is_written_and_read_as_asked() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let file = dir.path().join("dump.rdb");
+    let options = ["--appendonly", "no", "--rdbchecksum", "no", "--save", ""];
+    let node = Node::start(dir.path(), 2, &options);
+    node.client().line("SET a 1");
+    assert_eq!(text(&node.client().line("SAVE")), "OK");
+    node.stop();
+    let mut bytes = std::fs::read(&file).expect("it has been saved");
+    assert!(bytes.ends_with(&[0; 8]), "no checksum");
+    let at = bytes.len() - 1;
+    bytes[at] = 1;
+    std::fs::write(&file, &bytes).expect("the file is ours");
+    let node = Node::start(dir.path(), 1, &options);
+    assert_eq!(text(&node.client().line("GET a")), "1", "nobody looks at it");
+    node.stop();
+    let refused = Command::new(torc::program())
+        .args(torc::arguments(free_port(), 1, &["--appendonly", "no"]))
+        .current_dir(dir.path())
+        .output()
+        .expect("the server runs");
+    assert!(!refused.status.success(), "a wrong one is damage");
+    assert!(String::from_utf8_lossy(&[refused.stderr, refused.stdout].concat()).contains("checksum"));
 }

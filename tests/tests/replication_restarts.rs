@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::{TempDir, tempdir};
+use torc_tests::client::Client;
 use torc_tests::clock;
 use torc_tests::node::Node;
 use torc_tests::peer::{self, Peer};
@@ -116,6 +117,88 @@ fn a_primary_that_restarts_keeps_its_replicas() {
         // A kill loses nothing here that a replica has: `always`.
         if round == 1 { primary.kill() } else { primary.stop() }
     }
+}
+
+/// Bytes of increments that rewrites have replaced and that are still there.
+fn history(home: &Path) -> u64 {
+    let folder = home.join("appendonlydir");
+    let manifest = std::fs::read_to_string(folder.join("appendonly.aof.manifest")).expect("the log is there");
+    let names = manifest.lines().filter(|line| line.contains("type h")).map(|line| line.split(' ').nth(1));
+    // One that is being removed is still named.
+    let size = |name| std::fs::metadata(folder.join(name)).map_or(0, |file| file.len());
+    names.map(|name| size(name.expect("a line names its file"))).sum()
+}
+
+fn rewrite(client: &mut Client) {
+    let before = field(client, "persistence", "aof_rewrites");
+    client.line("BGREWRITEAOF");
+    let done = || (field(client, "persistence", "aof_rewrites") != before).then_some(());
+    clock::poll(PATIENCE, done).expect("the rewrite ends");
+}
+
+#[test]
+fn a_replica_that_was_away_across_rewrites_goes_on() {
+    let (home, port) = (dir(), free_port());
+    let options = [&["--repl-backlog-size", "16kb"][..], &NO_DELAY].concat();
+    let primary = Node::start_at(home.path(), port, 2, &options);
+    let wire = Wire::to(port);
+    let replica = Who::Torc(2).start(&[]);
+    let (mut one, mut two) = (primary.client(), replica.client());
+    write(&mut one, &mut Random::new(seed("away")), 100);
+    follow(&mut two, wire.port);
+    agree(&mut one, &mut two, "at first");
+    wire.cut();
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let (mut client, mut random) = (primary.client(), Random::new(seed("away under load")));
+            while !stop.load(Ordering::Relaxed) {
+                write(&mut client, &mut random, 20);
+            }
+        });
+        let offset = |client: &mut Client| -> u64 {
+            field(client, "replication", "master_repl_offset").parse().expect("a number")
+        };
+        for _ in 0..2 {
+            let much = offset(&mut one) + 50_000;
+            clock::poll(PATIENCE, || (offset(&mut one) > much).then_some(())).expect("it is written to");
+            rewrite(&mut one);
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert!(history(home.path()) > 100_000, "what was replaced is kept");
+    wire.mend();
+    agree(&mut one, &mut two, "after two rewrites");
+    assert_eq!(field(&mut one, "stats", "sync_full"), "1");
+    assert_eq!(field(&mut one, "stats", "sync_partial_ok"), "1");
+    // The same across a restart.
+    wire.cut();
+    write(&mut one, &mut Random::new(seed("away again")), 500);
+    rewrite(&mut one);
+    write(&mut one, &mut Random::new(seed("away still")), 100);
+    primary.stop();
+    let primary = Node::start_at(home.path(), port, 1, &options);
+    let mut one = primary.client();
+    wire.mend();
+    agree(&mut one, &mut two, "after a restart");
+    assert_eq!(field(&mut one, "stats", "sync_full"), "0");
+    // To another server these are files that nobody needs.
+    let digest = one.line("DEBUG DIGEST");
+    primary.stop();
+    assert!(history(home.path()) > 100_000, "it is there over a stop");
+    assert_eq!(load(Peer::Redis, home.path()).client().line("DEBUG DIGEST"), digest);
+    // As much as is asked for, and no more.
+    let primary = Node::start_at(home.path(), port, 2, &options);
+    primary.client().line("CONFIG SET repl-backlog-disk-size 0");
+    clock::poll(PATIENCE, || (history(home.path()) == 0).then_some(())).expect("history goes");
+    rewrite(&mut primary.client());
+    let replaced_is_gone = || {
+        let files = std::fs::read_dir(home.path().join("appendonlydir")).expect("it is there").flatten();
+        let names = files.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        (names.filter(|name| name.ends_with(".incr.aof")).count() == 1).then_some(())
+    };
+    clock::poll(PATIENCE, replaced_is_gone).expect("what is replaced goes");
+    primary.stop();
 }
 
 #[test]

@@ -9,9 +9,12 @@ use crate::config::Settings;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LogFacts {
     pub loading: bool,
+    pub load: LoadFacts,
     /// Whether a snapshot is being written, and since when (Unix seconds).
     pub saving: bool,
     pub saving_since: i64,
+    /// Keys of the snapshot under way, whatever it is for: written, and all.
+    pub snapshot_keys: (u64, u64),
     /// Unix seconds of the last snapshot, or of the start.
     pub last_save: i64,
     pub last_save_failed: bool,
@@ -35,6 +38,40 @@ pub struct LogFacts {
     /// End of the log, and how far it is on the disk.
     pub offset: u64,
     pub durable_offset: u64,
+    /// The oldest offset that the files have of the stream, if they have any of it.
+    pub oldest_offset: Option<u64>,
+    /// Bytes of a write to the append-only file; writes of the last second and their bytes; microseconds of a flush.
+    pub writes: Spread,
+    pub writes_last_second: (u64, u64),
+    pub flushes: Spread,
+}
+
+/// How far loading has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LoadFacts {
+    /// Unix seconds.
+    pub began: i64,
+    /// Bytes read, and all; 0: not known.
+    pub bytes: u64,
+    pub total: u64,
+}
+
+/// How values are distributed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spread {
+    pub count: u64,
+    pub mean: u64,
+    pub p50: u64,
+    pub p99: u64,
+    pub p999: u64,
+    pub max: u64,
+}
+
+impl std::fmt::Display for Spread {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Spread { count, mean, p50, p99, p999, max } = self;
+        write!(out, "count={count},avg={mean},p50={p50},p99={p99},p99.9={p999},max={max}")
+    }
 }
 
 /// Facts of the process that do not change after start, or that node/ refreshes a few times a second.

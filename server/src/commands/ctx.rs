@@ -37,6 +37,8 @@ pub struct Data {
     pub random: u64,
     /// `proto-max-bulk-len`: longest string that a command may build, in bytes.
     pub max_string: u64,
+    /// `rdbcompression`: whether DUMP compresses strings.
+    pub compresses: bool,
 }
 
 impl Data {
@@ -54,6 +56,7 @@ impl Data {
             access: Access::default(),
             random: seed | 1,
             max_string: limits::MAX_BULK,
+            compresses: true,
         }
     }
 

@@ -3,7 +3,6 @@
 use std::num::NonZeroU64;
 
 use super::digest::{digest_shard, digest_value, merge_digest};
-use super::dump::COMPRESS;
 use super::help::help_row;
 use super::refusals::subcommand_arity;
 use super::{Args, Command, Core, Ctx, Flags, Group, KeyFlags, KeySpec, Lock, Merge, Run};
@@ -197,7 +196,7 @@ fn object(ctx: &mut Ctx, args: &mut Args) -> Result<(), Refusal> {
     let line = format!(
         "Value at:{:#x} refcount:{references} encoding:{encoding} serializedlength:{} lru:{clock} lru_seconds_idle:{idle}",
         key.hash,
-        written_len(entry.value(), COMPRESS),
+        written_len(entry.value(), ctx.data.compresses),
     );
     ctx.reply.simple(&line);
     Ok(())

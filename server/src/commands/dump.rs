@@ -1,13 +1,13 @@
 //! DUMP and RESTORE: a value as bytes that another server takes.
 
-use super::{Args, Categories, Command, Ctx, Flags, KeyFlags, KeySpec, Run};
+use super::{Args, Categories, Command, Ctx, Flags, Group, KeyFlags, KeySpec, Run};
 use crate::keyspace::{Key, Usage, Value};
 use crate::rdb::{self, Payload};
 use crate::resp::Refusal;
 
 const BASE: Command = Command { since: "2.6.0", extra_categories: Categories::KEYSPACE, ..Command::BASE };
 
-pub const COMMANDS: &[Command] = &[DUMP, RESTORE];
+pub const COMMANDS: &[Command] = &[DUMP, RESTORE, RESTORE_ASKING];
 
 const DUMP: Command = Command {
     name: "dump",
@@ -37,15 +37,23 @@ const RESTORE: Command = Command {
     ..BASE
 };
 
-/// Whether strings are compressed, as the reference server does by default.
-pub(super) const COMPRESS: bool = true;
+/// What one server of a cluster sends another for a key that moves.
+const RESTORE_ASKING: Command = Command {
+    name: "restore-asking",
+    full_name: "restore-asking",
+    flags: Flags::WRITE.union(Flags::DENYOOM).union(Flags::ASKING),
+    group: Group::Server,
+    since: "3.0.0",
+    summary: "As RESTORE, for keys of a cluster that move.",
+    ..RESTORE
+};
 
 fn dump(ctx: &mut Ctx, args: &mut Args) -> Result<(), Refusal> {
     let key = args.key()?;
-    let mut payload = Vec::new();
+    let (mut payload, compresses) = (Vec::new(), ctx.data.compresses);
     match ctx.read(&key) {
         Some(entry) => {
-            rdb::write_payload(&mut payload, entry.value(), COMPRESS);
+            rdb::write_payload(&mut payload, entry.value(), compresses);
             ctx.reply.bulk(&payload);
         }
         None => ctx.reply.null(),
@@ -135,7 +143,7 @@ fn emit(
 ) {
     let mut written = Vec::new();
     let bytes = if payload.version > rdb::VERSION {
-        rdb::write_payload(&mut written, value.view(), COMPRESS);
+        rdb::write_payload(&mut written, value.view(), ctx.data.compresses);
         &written
     } else {
         bytes
@@ -185,6 +193,17 @@ mod tests {
         assert_eq!((shell.data.hits, shell.data.misses), (1, 1));
         shell.run("set ten 10");
         assert_eq!(dump(&mut shell, "ten"), b"\0\xc0\x0a\x0a\0\x6e\x9f\x57\x45\x0e\xae\x63\xbb"[..]);
+    }
+
+    #[test]
+    fn strings_are_compressed_if_they_shall_be() {
+        let mut shell = Shell::new();
+        shell.run(&format!("set long {}", "x".repeat(100)));
+        let short = dump(&mut shell, "long");
+        shell.data.compresses = false;
+        let long = dump(&mut shell, "long");
+        assert!(short.len() < 30 && long.len() > 100, "{} and {} bytes", short.len(), long.len());
+        assert_eq!(restore(&mut shell, "new", "0", &long, ""), "+OK");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::info::Whole;
-use super::{Core, Link, PrimaryFacts, ReplicaFacts, table};
+use super::{Core, Link, LoadFacts, PrimaryFacts, ReplicaFacts, table};
 use crate::limits::REDIS_VERSION;
 
 /// One section of INFO.
@@ -141,11 +141,14 @@ fn persistence(_whole: &Whole, core: &Core, text: &mut String) {
     let log = &core.node.log;
     let status = |failed: bool| if failed { "err" } else { "ok" };
     let running = |runs: bool, since: i64| if runs { core.now / 1000 - since } else { -1 };
+    lines(text, &[("loading", i64::from(core.loading)), ("async_loading", 0)]);
+    let (keys, all) = log.snapshot_keys;
+    line(text, "current_fork_perc", format!("{:.2}", percent(keys, all)));
     lines(
         text,
         &[
-            ("loading", i64::from(core.loading)),
-            ("async_loading", 0),
+            ("current_save_keys_processed", keys as i64),
+            ("current_save_keys_total", all as i64),
             ("rdb_changes_since_last_save", log.changes_since_save as i64),
             ("rdb_bgsave_in_progress", i64::from(log.saving)),
             ("rdb_last_save_time", log.last_save),
@@ -178,9 +181,36 @@ fn persistence(_whole: &Whole, core: &Core, text: &mut String) {
                 ("aof_buffer_length", log.pending as i64),
                 ("log_offset", log.offset as i64),
                 ("log_durable_offset", log.durable_offset as i64),
+                ("log_oldest_offset", log.oldest_offset.map_or(-1, |offset| offset as i64)),
             ],
         );
+        let (writes, bytes) = log.writes_last_second;
+        line(text, "aof_write_bytes", log.writes);
+        let last = format!("count={writes},avg={}", bytes / writes.max(1));
+        line(text, "aof_write_bytes_last_sec", last);
+        line(text, "aof_fsync_usec", log.flushes);
     }
+    if core.loading {
+        loading(&log.load, core.now / 1000, text);
+    }
+}
+
+/// How far loading has come at `now`, Unix seconds.
+fn loading(load: &LoadFacts, now: i64, text: &mut String) {
+    let LoadFacts { began, bytes, total } = *load;
+    let elapsed = (now - began).max(0) as u64;
+    // A second, where nothing is known yet.
+    let left = if elapsed == 0 { 1 } else { elapsed * total.saturating_sub(bytes) / (bytes + 1) };
+    line(text, "loading_start_time", began);
+    line(text, "loading_total_bytes", total);
+    line(text, "loading_loaded_bytes", bytes);
+    line(text, "loading_loaded_perc", format!("{:.2}", percent(bytes, total)));
+    line(text, "loading_eta_seconds", left);
+}
+
+/// How much of `all` is done; nothing if that is not known.
+fn percent(done: u64, all: u64) -> f64 {
+    if all > 0 { done as f64 / all as f64 * 100.0 } else { 0.0 }
 }
 
 fn stats(whole: &Whole, core: &Core, text: &mut String) {
@@ -237,9 +267,12 @@ fn replication(_whole: &Whole, core: &Core, text: &mut String) {
         line(text, "min_slaves_good_slaves", good);
     }
     for (index, replica) in facts.replicas.iter().enumerate() {
-        let ReplicaFacts { ip, port, state, offset, lag_seconds } = replica;
+        let ReplicaFacts { ip, port, state, offset, lag_seconds, lag_bytes, lag_ms } = replica;
         let state = state.name();
-        let value = format!("ip={ip},port={port},state={state},offset={offset},lag={lag_seconds}");
+        let value = format!(
+            "ip={ip},port={port},state={state},offset={offset},lag={lag_seconds},\
+             lag_bytes={lag_bytes},lag_ms={lag_ms}"
+        );
         line(text, &format!("slave{index}"), value);
     }
     line(text, "master_failover_state", "no-failover");
@@ -277,7 +310,6 @@ fn primary_link(primary: &PrimaryFacts, core: &Core, text: &mut String) {
     );
     if syncing {
         let (total, read) = (primary.sync_total.max(0), primary.sync_read as i64);
-        let percent = if total > 0 { read as f64 / total as f64 * 100.0 } else { 0.0 };
         lines(
             text,
             &[
@@ -286,7 +318,8 @@ fn primary_link(primary: &PrimaryFacts, core: &Core, text: &mut String) {
                 ("master_sync_left_bytes", total - read),
             ],
         );
-        line(text, "master_sync_perc", format!("{percent:.2}"));
+        let done = percent(primary.sync_read, total as u64);
+        line(text, "master_sync_perc", format!("{done:.2}"));
         line(text, "master_sync_last_io_seconds_ago", ago(primary.last_io));
     }
     if !up {
@@ -370,6 +403,8 @@ fn torc(whole: &Whole, core: &Core, text: &mut String) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::shell::Shell;
+    use super::super::{LoadFacts, Spread};
     use super::{SECTIONS, human};
 
     #[test]
@@ -378,6 +413,30 @@ mod tests {
         assert_eq!(human(1023), "1023B");
         assert_eq!(human(743_544), "726.12K");
         assert_eq!(human(25_276_502_016), "23.54G");
+    }
+
+    #[test]
+    fn long_work_is_told_of() {
+        let mut shell = Shell::new(1);
+        let idle = shell.run("INFO persistence");
+        assert!(idle.contains("|current_fork_perc:0.00|current_save_keys_processed:0|"), "{idle}");
+        assert!(!idle.contains("loading_"), "{idle}");
+        let core = &mut shell.cores[0];
+        core.loading = true;
+        let log = &mut core.node.log;
+        log.snapshot_keys = (1, 8);
+        log.load = LoadFacts { began: core.now / 1000 - 10, bytes: 999, total: 4000 };
+        log.flushes = Spread { count: 5, mean: 4, p50: 3, p99: 9, p999: 9, max: 10 };
+        log.writes_last_second = (4, 400);
+        let busy = shell.run("INFO persistence");
+        for lines in [
+            "|current_fork_perc:12.50|current_save_keys_processed:1|current_save_keys_total:8|",
+            "|loading_total_bytes:4000|loading_loaded_bytes:999|loading_loaded_perc:24.98|loading_eta_seconds:30|",
+            "|aof_fsync_usec:count=5,avg=4,p50=3,p99=9,p99.9=9,max=10|",
+            "|aof_write_bytes_last_sec:count=4,avg=100|",
+        ] {
+            assert!(busy.contains(lines), "{lines} in {busy}");
+        }
     }
 
     #[test]

@@ -46,6 +46,9 @@ pub struct ReplicaFacts {
     pub offset: u64,
     /// Since its last sign of life.
     pub lag_seconds: i64,
+    /// How much of the stream it has not acknowledged, and for how long there has been something.
+    pub lag_bytes: u64,
+    pub lag_ms: u64,
 }
 
 /// The state of the link to the primary, named as ROLE names it.
@@ -392,7 +395,9 @@ mod tests {
     use crate::resp::OwnedArgv;
 
     fn replica(state: ReplicaState, offset: u64, lag_seconds: i64) -> ReplicaFacts {
-        ReplicaFacts { ip: "10.0.0.2".into(), port: 7002, state, offset, lag_seconds }
+        let (lag_bytes, lag_ms) = (100 - offset, 7);
+        let ip = "10.0.0.2".into();
+        ReplicaFacts { ip, port: 7002, state, offset, lag_seconds, lag_bytes, lag_ms }
     }
 
     /// A shell that follows 10.0.0.1:7001 over this link.
@@ -530,8 +535,9 @@ mod tests {
         let (id, none) = ("e".repeat(40), "0".repeat(40));
         let lines = format!(
             "role:master|connected_slaves:2|min_slaves_good_slaves:1|\
-             slave0:ip=10.0.0.2,port=7002,state=online,offset=55,lag=1|\
-             slave1:ip=10.0.0.2,port=7002,state=wait_bgsave,offset=0,lag=0|master_failover_state:no-failover|\
+             slave0:ip=10.0.0.2,port=7002,state=online,offset=55,lag=1,lag_bytes=45,lag_ms=7|\
+             slave1:ip=10.0.0.2,port=7002,state=wait_bgsave,offset=0,lag=0,lag_bytes=100,lag_ms=7|\
+             master_failover_state:no-failover|\
              master_replid:{id}|master_replid2:{none}|master_repl_offset:60|second_repl_offset:-1|\
              repl_backlog_active:1|repl_backlog_size:10485760|repl_backlog_first_byte_offset:1|\
              repl_backlog_histlen:60|"

@@ -83,6 +83,7 @@ pub struct Settings {
     pub save: Vec<SavePoint>,
     pub dbfilename: String,
     pub rdbcompression: bool,
+    pub rdbchecksum: bool,
     pub stop_writes_on_bgsave_error: bool,
     pub appendonly: bool,
     pub appendfilename: String,
@@ -120,6 +121,7 @@ pub struct Settings {
     pub repl_disable_tcp_nodelay: bool,
     /// Bytes.
     pub repl_backlog_size: u64,
+    pub repl_backlog_disk_size: u64,
     /// Seconds.
     pub repl_diskless_sync_delay: u32,
 
@@ -175,6 +177,7 @@ impl Settings {
             save: Vec::new(),
             dbfilename: String::new(),
             rdbcompression: false,
+            rdbchecksum: false,
             stop_writes_on_bgsave_error: false,
             appendonly: false,
             appendfilename: String::new(),
@@ -200,6 +203,7 @@ impl Settings {
             repl_timeout: 0,
             repl_disable_tcp_nodelay: false,
             repl_backlog_size: 0,
+            repl_backlog_disk_size: 0,
             repl_diskless_sync_delay: 0,
             shards: None,
             server_cpulist: CpuList::default(),

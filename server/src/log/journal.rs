@@ -101,6 +101,8 @@ pub struct Journal {
     /// As it is on the disk.
     manifest: Manifest,
     policy: AppendFsync,
+    /// Bytes of increments kept that a rewrite has replaced.
+    history: u64,
     /// The increment that is written to; `None` until the first one is open.
     current: Option<Part>,
     /// Offset in the stream of its first byte. In front of a stream that began elsewhere at a low offset this
@@ -148,6 +150,7 @@ impl Journal {
         Journal {
             manifest,
             policy,
+            history: 0,
             current: None,
             start: at,
             founded: false,
@@ -223,6 +226,11 @@ impl Journal {
 
     pub fn set_policy(&mut self, policy: AppendFsync) {
         self.policy = policy;
+    }
+
+    /// Keeps up to so many bytes of increments that rewrites have replaced: of the stream, for replicas that were away.
+    pub fn keep_history(&mut self, bytes: u64) {
+        self.history = bytes;
     }
 
     /// Nothing more will come: everything is to be flushed at once, whatever the policy.
@@ -302,28 +310,32 @@ impl Journal {
         if !self.is_founded() {
             return None;
         }
-        let starts = self.manifest.increments().iter().rev().map_while(|part| part.start);
-        let first = starts.last().or(self.current.as_ref().and_then(|part| part.start))?;
-        Some(first + LONGEST_PRELUDE)
+        let (_, start) = *self.stream().first()?;
+        Some(start.wrapping_add(LONGEST_PRELUDE))
+    }
+
+    /// The files that have the stream up to its end, and where each begins. A current increment that counts not yet has a gap
+    /// before it, and goes once the next one opens.
+    fn stream(&self) -> Vec<(&Part, u64)> {
+        if self.founded {
+            return self.manifest.stream();
+        }
+        let current = self.current.iter().filter(|_| !self.is_opening());
+        current.filter_map(|part| Some((part, part.start?))).collect()
     }
 
     /// Files that may have the stream from offset `from` on, with the offset in each, to be tried in order: the first that
-    /// goes so far has it. Two, where an increment has just begun: the first bytes of it may be its prelude, and those of
-    /// the stream are in the one before.
+    /// goes so far has it. Several, where increments have just begun: the first bytes of each may be its prelude, and those of
+    /// the stream are in one before.
     pub fn locate(&self, from: u64) -> impl Iterator<Item = (&str, u64)> {
-        let parts = self.manifest.increments().iter().chain(&self.current);
-        let begun = parts.filter_map(|part| Some((part, part.start?))).filter(|(_, start)| *start <= from);
-        let mut last: Option<(&Part, u64)> = None;
-        let mut before = None;
-        for (part, start) in begun {
-            if last.is_none_or(|(last, _)| last.name != part.name) {
-                (before, last) = (last, Some((part, start)));
-            }
-        }
-        let surely = |(_, start): &(&Part, u64)| start + LONGEST_PRELUDE <= from;
-        let before = before.filter(|_| !last.as_ref().is_some_and(surely));
-        let last = last.filter(|last| surely(last) || before.is_some());
-        before.into_iter().chain(last).map(move |(part, start)| (part.name.as_str(), from - start))
+        let begun = |(part, start): (_, u64)| {
+            let offset = from.wrapping_sub(start);
+            i64::try_from(offset).is_ok().then_some((part, offset))
+        };
+        let parts: Vec<(&Part, u64)> = self.stream().into_iter().filter_map(begun).collect();
+        let surely = parts.iter().rposition(|(_, offset)| *offset >= LONGEST_PRELUDE);
+        let first = surely.unwrap_or(parts.len());
+        parts.into_iter().skip(first).map(|(part, offset)| (part.name.as_str(), offset))
     }
 
     /// The files, as the disk has them.
@@ -392,17 +404,28 @@ impl Journal {
             let base = manifest.next_base();
             let mut steps = vec![Step::Rename { from: name, to: base.name.clone() }, Step::FlushDirectory];
             manifest.rebase(base, current.clone());
+            if !self.founded {
+                // The stream does not lead from those files into this one.
+                manifest.disown_history(|_| true);
+            }
             steps.extend(manifest.publish());
             self.start_task(Goal::Rebase, steps, manifest);
-        } else if self.founded && !self.manifest.history().is_empty() {
-            let mut manifest = self.manifest.clone();
+        } else if self.founded && self.surplus() > 0 {
+            let (surplus, mut manifest) = (self.surplus(), self.manifest.clone());
             let remove = |part: &Part| Step::Remove { name: part.name.clone() };
-            let mut steps: Vec<Step> = manifest.history().iter().map(remove).collect();
+            let mut steps: Vec<Step> = manifest.history()[..surplus].iter().map(remove).collect();
             steps.push(Step::FlushDirectory);
-            manifest.forget_history();
+            manifest.forget_history(surplus);
+            // Nobody is to be sent there from now on.
+            self.manifest.disown_history(|part| !manifest.history().contains(part));
             steps.extend(manifest.publish());
             self.start_task(Goal::Clean, steps, manifest);
         }
+    }
+
+    /// Files of the history to delete. A disk that takes no writes may need the room of all of them.
+    fn surplus(&self) -> usize {
+        self.manifest.surplus(if self.failed.is_some() { 0 } else { self.history })
     }
 
     fn start_increment(&mut self, at: u64, founded: bool) {

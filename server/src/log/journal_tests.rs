@@ -205,7 +205,7 @@ fn a_rotation_begins_an_increment_at_the_cut_once_all_before_it_is_flushed() {
             "rename temp-b to a.2.base.rdb",
             "flush",
             "put temp-a.manifest: file a.2.base.rdb seq 2 type b\n\
-             file a.1.base.rdb seq 1 type h\nfile a.1.incr.aof seq 1 type h\n\
+             file a.1.base.rdb seq 1 type h\nfile a.1.incr.aof seq 1 type h startoffset 100\n\
              file a.2.incr.aof seq 2 type i startoffset 112\n",
             "rename temp-a.manifest to a.manifest",
             "flush",
@@ -228,6 +228,84 @@ fn a_rotation_begins_an_increment_at_the_cut_once_all_before_it_is_flushed() {
     journal.stepped(6, 0, 2000);
     assert_eq!(journal.manifest().history(), []);
     assert_eq!(journal.next(2000), None);
+}
+
+/// A rewrite at the stream's end, with the steps that clean up behind it. Nothing else is due.
+fn rewrite(journal: &mut Journal, prelude: &[u8]) -> Vec<String> {
+    journal.set_prelude(prelude.to_vec());
+    assert!(journal.rotate(journal.end));
+    let mut taken = Vec::new();
+    while let Some(action) = journal.next(0) {
+        match action {
+            Action::Write { bytes, .. } => {
+                let count = bytes.len();
+                journal.wrote(bytes, count, 0, 0);
+            }
+            Action::Flush => journal.flushed(0),
+            Action::Truncate { .. } => unreachable!("nothing fails"),
+            Action::Steps(steps) => {
+                taken = shown(&steps);
+                journal.stepped(steps.len(), 0, 0);
+            }
+        }
+        if journal.rewriting && journal.cut.is_none() && journal.base.is_none() && journal.task.is_none() {
+            journal.rebase("temp-b".to_owned());
+        }
+    }
+    assert!(!journal.is_rewriting());
+    taken
+}
+
+fn places(journal: &Journal, from: u64) -> Vec<(String, u64)> {
+    journal.locate(from).map(|(name, offset)| (name.to_owned(), offset)).collect()
+}
+
+#[test]
+fn what_a_rewrite_replaces_is_kept_for_replicas() {
+    let place = |name: &str, offset| (name.to_owned(), offset);
+    let mut journal = open(AppendFsync::Always);
+    journal.keep_history(250);
+    journal.append(&[b'x'; 95], 0);
+    let cleaned = rewrite(&mut journal, b"");
+    assert_eq!(cleaned[0], "remove a.1.base.rdb", "{cleaned:?}");
+    assert_eq!(cleaned[1], "flush", "the increment stays");
+    journal.append(&[b'y'; 100], 0);
+    rewrite(&mut journal, b"SELECT 3");
+    assert_eq!((journal.oldest(), journal.written()), (Some(100 + LONGEST_PRELUDE), 300));
+    assert_eq!(places(&journal, 150), [place("a.1.incr.aof", 50)]);
+    assert_eq!(places(&journal, 250), [place("a.2.incr.aof", 50)]);
+    assert_eq!(places(&journal, 300), [place("a.2.incr.aof", 100), place("a.3.incr.aof", 8)]);
+    // Of three that begin within a few bytes, each may be the one.
+    journal.append(b"abcde", 0);
+    rewrite(&mut journal, b"SELECT 3");
+    assert_eq!(
+        places(&journal, 300),
+        [place("a.2.incr.aof", 100), place("a.3.incr.aof", 8), place("a.4.incr.aof", 3)]
+    );
+    journal.append(&[b'z'; 100], 0);
+    let cleaned = rewrite(&mut journal, b"");
+    assert_eq!(
+        cleaned[..3],
+        ["remove a.4.base.rdb", "remove a.1.incr.aof", "flush"],
+        "the oldest goes first"
+    );
+    assert_eq!(journal.oldest(), Some(200 + LONGEST_PRELUDE));
+    journal.keep_history(0);
+    assert_eq!(steps(&mut journal, 0).len(), 3 + 4, "none, from now on");
+}
+
+#[test]
+fn a_gap_in_the_stream_ends_what_history_is_good_for() {
+    let mut journal = open(AppendFsync::Always);
+    journal.keep_history(1000);
+    rewrite(&mut journal, b"");
+    assert_eq!(journal.oldest(), Some(100 + LONGEST_PRELUDE));
+    journal.append(b"lost", 0);
+    journal.condemned = true;
+    journal.unsound = Some(EIO);
+    let cleaned = rewrite(&mut journal, b"");
+    assert_eq!(cleaned[1..4], ["remove a.1.incr.aof", "remove a.2.incr.aof", "flush"], "{cleaned:?}");
+    assert_eq!(journal.oldest(), Some(109 + LONGEST_PRELUDE));
 }
 
 #[test]
@@ -322,15 +400,12 @@ fn a_prelude_is_in_the_file_and_not_in_the_stream() {
     journal.stepped(opening.len(), 0, 0);
     write(&mut journal, 0, 8, &[b'y'; 50], 50, 0);
     assert_eq!((journal.written(), journal.length()), (250, 58));
-    let places = |from| -> Vec<(String, u64)> {
-        journal.locate(from).map(|(name, offset)| (name.to_owned(), offset)).collect()
-    };
     let (first, second) = ("a.1.incr.aof".to_owned(), "a.2.incr.aof".to_owned());
-    assert_eq!(places(150), [(first.clone(), 50)]);
+    assert_eq!(places(&journal, 150), [(first.clone(), 50)]);
     // The stream's bytes up to 200 are in the first file; the second repeats none of them.
-    assert_eq!(places(195), [(first.clone(), 95), (second.clone(), 3)]);
-    assert_eq!(places(205), [(first, 105), (second.clone(), 13)]);
-    assert_eq!(places(240), [(second, 48)]);
+    assert_eq!(places(&journal, 195), [(first.clone(), 95), (second.clone(), 3)]);
+    assert_eq!(places(&journal, 205), [(first, 105), (second.clone(), 13)]);
+    assert_eq!(places(&journal, 240), [(second, 48)]);
     assert_eq!(journal.oldest(), Some(100 + LONGEST_PRELUDE));
     assert!(journal.locate(110).next().is_none(), "it may be a prelude, for all that is known");
 }

@@ -6,9 +6,10 @@
 //! file appendonly.aof.7.incr.aof seq 7 type i startoffset 123456
 //! ```
 //!
-//! One base (`b`), the increments (`i`) that follow it, and history (`h`): what a rewrite replaced and nobody
-//! has deleted yet. The reference server's format; `startoffset`, where in the stream an increment begins, is
-//! of its version 8, and older ones skip it.
+//! One base (`b`), the increments (`i`) that follow it, and history (`h`): what a rewrite replaced. An increment
+//! among it keeps its offset while the stream goes on from it without a gap: replicas may be sent it. The rest is
+//! to be deleted. The reference server's format; `startoffset`, where in the stream an increment begins, is of its
+//! version 8, and older ones skip it. It deletes all history when it loads the files.
 //!
 //! **Order on the disk.** What a manifest names must be there before the manifest is, and what it no longer
 //! needs goes after it. So: new files are written and flushed under a temporary name or are empty, renamed if
@@ -20,6 +21,7 @@ use std::fmt;
 
 use super::Step;
 use crate::config::{joined, words};
+use crate::limits::HISTORY_FILES;
 
 /// What a file of the log is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,13 +149,37 @@ impl Manifest {
         self.increments.last()
     }
 
-    pub(super) fn increments(&self) -> &[Part] {
-        &self.increments
-    }
-
-    /// Files that nobody needs any more.
+    /// Files that a rewrite has replaced.
     pub fn history(&self) -> &[Part] {
         &self.history
+    }
+
+    /// The files that have the stream without a gap up to its end, and where each begins; oldest first.
+    pub(super) fn stream(&self) -> Vec<(&Part, u64)> {
+        let parts = self.history.iter().chain(&self.increments).rev();
+        let mut stream: Vec<_> = parts.map_while(|part| Some((part, part.start?))).collect();
+        stream.reverse();
+        stream
+    }
+
+    /// How many files of the history, from its beginning, are of no use, or more than `most` bytes of it.
+    pub(super) fn surplus(&self, most: u64) -> usize {
+        let mut next = self.increments.first().and_then(|part| part.start);
+        let mut bytes = 0_u64;
+        let is_kept = |part: &&Part| {
+            // Less what the next one begins with of its own.
+            let size = next.zip(part.start).map(|(next, start)| next.wrapping_sub(start));
+            next = part.start;
+            bytes = bytes.saturating_add(size.unwrap_or(0));
+            size.is_some() && bytes <= most
+        };
+        let newest = self.history.iter().rev().take(if most > 0 { HISTORY_FILES } else { 0 });
+        self.history.len() - newest.take_while(is_kept).count()
+    }
+
+    /// The history's files of which this is true are not of the stream, nor does anything lead up to it through them.
+    pub fn disown_history(&mut self, is_foreign: impl Fn(&Part) -> bool) {
+        self.history.iter_mut().filter(|part| is_foreign(part)).for_each(|part| part.start = None);
     }
 
     /// A name for the increment behind `last`; it begins at offset `start` of the stream.
@@ -175,15 +201,19 @@ impl Manifest {
 
     /// `base` stands for all that came before `first`; the files that did become history.
     pub(super) fn rebase(&mut self, base: Part, first: Part) {
-        let replaced = self.base.take().into_iter().chain(std::mem::take(&mut self.increments));
-        let replaced = replaced.filter(|part| part.name != first.name && part.name != base.name);
-        self.history.extend(replaced.map(|part| Part { kind: Kind::History, ..part }));
+        let replaces = |part: &Part| part.name != first.name && part.name != base.name;
+        let replaced = |part| Part { kind: Kind::History, ..part };
+        let increments = std::mem::take(&mut self.increments).into_iter();
+        self.history.extend(increments.filter(replaces).map(replaced));
+        // What is no part of the stream must not stand within it.
+        self.history.splice(..0, self.base.take().filter(replaces).map(replaced));
         self.base = Some(base);
         self.increments = vec![first];
     }
 
-    pub(super) fn forget_history(&mut self) {
-        self.history.clear();
+    /// The first `count` files of the history are gone.
+    pub(super) fn forget_history(&mut self, count: usize) {
+        self.history.drain(..count);
     }
 
     /// Makes this the manifest on the disk. Until its rename the old one holds, from its rename on the new one.
@@ -207,7 +237,7 @@ impl fmt::Display for Part {
         };
         let name = joined(std::slice::from_ref(&self.name));
         write!(out, "file {name} seq {} type {kind}", self.seq)?;
-        if let (Some(start), Kind::Increment) = (self.start, self.kind) {
+        if let (Some(start), Kind::Increment | Kind::History) = (self.start, self.kind) {
             write!(out, " startoffset {start}")?;
         }
         Ok(())
@@ -319,12 +349,37 @@ mod tests {
         let text = "file a.aof.2.base.rdb seq 2 type b\nfile a.aof.1.base.rdb seq 1 type h\n\
                     file a.aof.4.incr.aof seq 4 type h\nfile a.aof.5.incr.aof seq 5 type i startoffset 1000\n";
         assert_eq!(manifest.format(), text);
-        manifest.forget_history();
-        assert_eq!(manifest.files().count(), 2);
+        assert_eq!(manifest.surplus(u64::MAX), 2, "of neither it is known where in the stream it lies");
+        manifest.forget_history(2);
+        assert_eq!((manifest.files().count(), manifest.history()), (2, &[][..]));
         let [put, rename, flush] = manifest.publish();
         assert!(matches!(put, Step::Put { name, .. } if name == "temp-a.aof.manifest"));
         let (from, to) = ("temp-a.aof.manifest".to_owned(), "a.aof.manifest".to_owned());
         assert_eq!((rename, flush), (Step::Rename { from, to }, Step::FlushDirectory));
+    }
+
+    #[test]
+    fn history_is_kept_up_to_a_bound_and_a_gap() {
+        let text = "file b seq 3 type b\nfile a1 seq 1 type h startoffset 0\nfile a2 seq 2 type h startoffset 100\n\
+                    file b2 seq 2 type h\nfile a3 seq 3 type h startoffset 150\nfile a4 seq 4 type h startoffset 250\n\
+                    file a5 seq 5 type i startoffset 300\n";
+        let mut manifest = parse(text).expect("it is one");
+        let stream = |manifest: &Manifest| -> Vec<String> {
+            manifest.stream().into_iter().map(|(part, _)| part.name.clone()).collect()
+        };
+        assert_eq!(stream(&manifest), ["a3", "a4", "a5"], "nothing leads through a file that has no offset");
+        for (most, surplus) in [(0, 5), (49, 5), (50, 4), (149, 4), (150, 3), (u64::MAX, 3)] {
+            assert_eq!(manifest.surplus(most), surplus, "{most} bytes");
+        }
+        let (base, first) = (manifest.next_base(), manifest.next_increment(5, 400));
+        manifest.add(first.clone());
+        manifest.rebase(base, first);
+        assert_eq!(stream(&manifest), ["a3", "a4", "a5", "a.aof.6.incr.aof"], "the base stands before them");
+        assert_eq!(parse(&manifest.format()), Ok(manifest.clone()));
+        manifest.disown_history(|part| part.name == "a4");
+        assert_eq!(stream(&manifest), ["a5", "a.aof.6.incr.aof"]);
+        manifest.disown_history(|_| true);
+        assert_eq!((stream(&manifest).len(), manifest.surplus(u64::MAX)), (1, 7));
     }
 
     proptest! {

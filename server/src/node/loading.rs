@@ -27,6 +27,8 @@ pub trait Shards {
     fn send(&mut self, shard: usize, mail: Mail);
     /// Waits a little for answers; an error if the server is to stop.
     fn turn(&mut self) -> Result<(), Fault>;
+    /// So many more bytes have been read.
+    fn loaded(&mut self, bytes: u64);
     /// What is under way.
     fn state(&mut self) -> &mut Underway;
 }
@@ -61,6 +63,8 @@ pub struct Loader<'a, S: Shards> {
     pub shards: &'a mut S,
     pub ring: Ring,
     pub databases: usize,
+    /// Whether checksums of snapshots are compared.
+    pub compares: bool,
     /// Keys of snapshots and bytes of commands so far, to be told.
     pub keys: u64,
     pub bytes: u64,
@@ -88,23 +92,20 @@ pub trait Source<S> {
 struct Piecewise {
     path: PathBuf,
     file: File,
-    length: u64,
-    /// Bytes read so far, and the tenth of the file last told.
+    /// Bytes read so far.
     read: u64,
-    told: u64,
 }
 
 impl Piecewise {
     fn open(path: &Path) -> Result<Piecewise, Fault> {
         let fault = |error| Fault::io(format!("cannot read '{}'", path.display()), &error);
         let file = File::open(path).map_err(fault)?;
-        let length = file.metadata().map_err(fault)?.len();
-        Ok(Piecewise { path: path.to_owned(), file, length, read: 0, told: 0 })
+        Ok(Piecewise { path: path.to_owned(), file, read: 0 })
     }
 }
 
-impl<S> Source<S> for Piecewise {
-    fn fill(&mut self, _shards: &mut S, buffer: &mut Vec<u8>) -> Result<bool, Fault> {
+impl<S: Shards> Source<S> for Piecewise {
+    fn fill(&mut self, shards: &mut S, buffer: &mut Vec<u8>) -> Result<bool, Fault> {
         let start = buffer.len();
         buffer.resize(start + PIECE, 0);
         let count = self
@@ -113,11 +114,7 @@ impl<S> Source<S> for Piecewise {
             .map_err(|error| Fault::io(format!("cannot read '{}'", self.path.display()), &error))?;
         buffer.truncate(start + count);
         self.read += count as u64;
-        let tenth = (self.read * 10).checked_div(self.length).unwrap_or(10);
-        if self.length > 64 << 20 && tenth > self.told {
-            self.told = tenth;
-            tracing::info!("loading {}: {} %", self.path.display(), tenth * 10);
-        }
+        shards.loaded(count as u64);
         Ok(count > 0)
     }
 
@@ -129,7 +126,18 @@ impl<S> Source<S> for Piecewise {
 impl<'a, S: Shards> Loader<'a, S> {
     pub fn new(shards: &'a mut S, ring: Ring, databases: usize) -> Self {
         let batches = (0..ring.shards()).map(|_| Entries::default()).collect();
-        Loader { shards, ring, databases, keys: 0, bytes: 0, is_own: false, stream_db: 0, batches, db: 0 }
+        Loader {
+            shards,
+            ring,
+            databases,
+            compares: true,
+            keys: 0,
+            bytes: 0,
+            is_own: false,
+            stream_db: 0,
+            batches,
+            db: 0,
+        }
     }
 
     /// Loads a snapshot file.
@@ -171,7 +179,7 @@ impl<'a, S: Shards> Loader<'a, S> {
 
     /// Ships the entries of an RDB file; what lies behind its end stays in `buffer`.
     fn entries(&mut self, source: &mut impl Source<S>, buffer: &mut Vec<u8>) -> Result<(), Fault> {
-        let mut reader = Reader::default();
+        let mut reader = Reader::default().with_checksum(self.compares);
         (self.db, self.is_own, self.stream_db) = (0, false, 0);
         loop {
             let mut used = 0;

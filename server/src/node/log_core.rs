@@ -14,10 +14,12 @@ use super::mail::{Mail, Serve};
 use super::progress::Progress;
 use super::shared::Shared;
 use super::snapshot::{self, Asker, Purpose, Snapshot};
-use crate::commands::{Ask, Cut, LogFacts, ReplicationFacts, Task};
+use crate::commands::{Ask, Cut, LoadFacts, LogFacts, ReplicationFacts, Task};
 use crate::config::Settings;
 use crate::keyspace::Ring;
-use crate::log::{Action, Doing, Journal, Manifest, Merged, Merger, manifest_name, select, temporary};
+use crate::log::{
+    Action, Doing, Journal, Manifest, Merged, Merger, Part, Step, manifest_name, select, temporary,
+};
 use crate::replication::{Goal, History, Primary, ReplicaId, Waiters};
 use crate::resp::Reply;
 use crate::runtime::{
@@ -25,11 +27,13 @@ use crate::runtime::{
 };
 use crate::transaction::{Late, Message};
 
+mod figures;
 mod following;
 mod replicas;
 mod snapshots;
 mod start;
 
+use figures::DiskFigures;
 use following::{Role, Upstream};
 use start::find_manifest;
 
@@ -52,7 +56,8 @@ pub struct LogParts {
 /// What a file operation belongs to.
 enum Operation {
     JournalWrite,
-    JournalFlush,
+    /// Began then, µs.
+    JournalFlush(u64),
     /// Of a journal that has been turned off.
     Abandoned,
     /// Of the cut of this number.
@@ -87,6 +92,9 @@ struct LogCore {
     queue: VecDeque<(Purpose, Option<Asker>)>,
     cuts: u64,
     underway: Underway,
+    figures: DiskFigures,
+    /// When the server's log last said how far long work has come, ms.
+    progress_told: u64,
     facts: LogFacts,
     told_facts: Option<(LogFacts, ReplicationFacts)>,
     /// Why the journal refuses writes, and what the shards were last told of why writes are refused.
@@ -165,6 +173,8 @@ impl LogCore {
             queue: VecDeque::new(),
             cuts: 0,
             underway: Underway::new(shards),
+            figures: DiskFigures::default(),
+            progress_told: 0,
             facts: LogFacts {
                 loading: true,
                 last_save: now,
@@ -263,6 +273,11 @@ impl LogCore {
                         snapshot.take(from, chunk);
                     }
                 }
+                Mail::CutHolds(cut, keys) => {
+                    if let Some(snapshot) = self.snapshot.as_mut().filter(|one| one.number.get() == cut) {
+                        snapshot.holds(keys);
+                    }
+                }
                 Mail::Loaded(outcome) => {
                     self.underway.batches[from] -= 1;
                     if let Err(failure) = outcome {
@@ -308,15 +323,19 @@ impl LogCore {
             if self.snapshot.as_ref().is_some_and(|snapshot| snapshot.purpose == Purpose::Rewrite) {
                 self.fail_snapshot(&std::io::Error::other("the append-only file is turned off"));
             }
-            self.drop_journal();
-            (self.founding, self.directory) = (None, None);
+            let manifest = self.drop_journal().or(self.founding.take());
+            if let (Some(mut directory), Some(manifest)) = (self.directory.take(), manifest) {
+                // Offsets will have gone on without these files when it is turned on again.
+                let remove = |part: &Part| Step::Remove { name: part.name.clone() };
+                directory.carry_out(&manifest.history().iter().map(remove).collect::<Vec<_>>());
+            }
         }
     }
 
     /// Nothing more is written to the journal; returns what its directory holds.
     fn drop_journal(&mut self) -> Option<Manifest> {
         for operation in self.operations.values_mut() {
-            if matches!(operation, Operation::JournalWrite | Operation::JournalFlush) {
+            if matches!(operation, Operation::JournalWrite | Operation::JournalFlush(_)) {
                 *operation = Operation::Abandoned;
             }
         }
@@ -382,6 +401,7 @@ impl LogCore {
     fn write_journal(&mut self) {
         let (Some(journal), Some(directory)) = (&mut self.journal, &mut self.directory) else { return };
         let now = now_ms();
+        journal.keep_history(self.settings.repl_backlog_disk_size);
         while let Some(action) = journal.next(now) {
             match action {
                 Action::Write { offset, bytes, through } => {
@@ -390,7 +410,10 @@ impl LogCore {
                         // All that waits for replies waits for this, and nobody does it sooner than this thread: a
                         // worker would have to be woken, and would wake us. What comes meanwhile is the next batch.
                         self.net.submit_queued();
+                        let began = clock::monotonic_us();
                         let (count, error) = write_through(&file, &bytes, offset);
+                        self.figures.wrote(count as u64);
+                        self.figures.flushed(clock::monotonic_us() - began);
                         journal.wrote(bytes, count, error, now_ms());
                         self.has_news = true;
                         break;
@@ -401,7 +424,7 @@ impl LogCore {
                 Action::Flush => {
                     let file = directory.current.clone().expect("a file is open before it is flushed");
                     let op = self.net.flush(&file);
-                    self.operations.insert(op, Operation::JournalFlush);
+                    self.operations.insert(op, Operation::JournalFlush(clock::monotonic_us()));
                 }
                 Action::Truncate { length } => journal.truncated(directory.truncate(length), now),
                 Action::Steps(steps) => {
@@ -453,11 +476,13 @@ impl LogCore {
         let now = now_ms();
         match self.operations.remove(&op) {
             Some(Operation::JournalWrite) => {
+                self.figures.wrote(written as u64);
                 if let Some(journal) = &mut self.journal {
                     journal.wrote(bytes, written, error, now);
                 }
             }
-            Some(Operation::JournalFlush) => {
+            Some(Operation::JournalFlush(began)) => {
+                self.figures.flushed(clock::monotonic_us() - began);
                 if let Some(journal) = &mut self.journal {
                     journal.flushed(error);
                 }
@@ -498,12 +523,14 @@ impl LogCore {
     /// Tells all shards what INFO says of the files.
     fn publish(&mut self) {
         self.published = now_ms();
+        self.tell_progress(self.published);
         let facts = &mut self.facts;
         let purpose = self.snapshot.as_ref().map(|snapshot| (snapshot.purpose, snapshot.began));
         facts.saving = matches!(purpose, Some((Purpose::Save, _)));
         facts.rewriting = matches!(purpose, Some((Purpose::Rewrite, _)));
         facts.saving_since = purpose.map_or(0, |(_, began)| began);
         facts.rewriting_since = facts.saving_since;
+        facts.snapshot_keys = self.snapshot.as_ref().map_or((0, 0), Snapshot::keys);
         facts.rewrite_scheduled = self.queue.iter().any(|(purpose, _)| *purpose == Purpose::Rewrite);
         facts.changes_since_save = self.shared.changes() - self.saved_changes;
         if let Some(journal) = &self.journal {
@@ -512,6 +539,9 @@ impl LogCore {
             facts.durable_offset = journal.durable();
             facts.pending = facts.offset - journal.written().min(facts.offset);
         }
+        facts.oldest_offset = self.journal.as_ref().and_then(Journal::oldest);
+        (facts.writes, facts.flushes) = (self.figures.writes(), self.figures.flushes());
+        facts.writes_last_second = self.figures.last_second(self.published);
         let facts = (self.facts.clone(), self.replication_facts());
         if self.told_facts.as_ref() == Some(&facts) {
             return;
@@ -575,6 +605,14 @@ impl Shards for LogCore {
             self.shared.stop();
         }
         Err(Fault::new("stopped while loading"))
+    }
+
+    fn loaded(&mut self, bytes: u64) {
+        self.facts.load.bytes += bytes;
+        if now_ms() >= self.published + LONGEST_SLEEP_MS {
+            self.publish();
+            self.port.flush(&mut self.net);
+        }
     }
 
     fn state(&mut self) -> &mut Underway {

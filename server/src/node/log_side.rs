@@ -132,6 +132,8 @@ impl LogSide {
         let keyspace = &mut machine.shard.data.keyspace;
         if self.cut != number {
             (self.cut, self.chunks) = (number, 0);
+            let keys = (0..keyspace.databases()).map(|db| keyspace.len(db) as u64).sum();
+            port.send(self.log, Mail::CutHolds(number, keys));
         }
         self.cutting |= keyspace.is_cutting();
         if !self.cutting || self.chunks >= CHUNKS {

@@ -22,6 +22,8 @@ pub enum Mail {
     Chunk(u64, Option<Chunk>),
     /// A batch of entries is in the keyspace, or what is wrong with it.
     Loaded(Result<(), String>),
+    /// The cut of this number has so many keys on this shard.
+    CutHolds(u64, u64),
     /// How much of what the log core wanted applied has been.
     Applied(Applied),
     /// Why a command of the log could not be applied.

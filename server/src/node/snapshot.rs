@@ -57,6 +57,8 @@ pub struct Snapshot {
     written: u64,
     checksum: Checksum,
     db: Option<usize>,
+    /// Keys written, and of all shards that have counted theirs.
+    keys: (u64, u64),
     /// Shards whose part is complete, and all of them.
     ended: usize,
     shards: usize,
@@ -76,11 +78,10 @@ pub const OWN_AUX: &[u8] = b"torc-ver";
 pub const DB_AUX: &[u8] = b"repl-stream-db";
 
 /// A snapshot of nothing, with which a log begins.
-pub fn empty() -> Vec<u8> {
+pub fn empty(mut checksum: Checksum) -> Vec<u8> {
     let mut bytes = Vec::new();
     rdb::write_header(&mut bytes);
     rdb::write_aux(&mut bytes, OWN_AUX, env!("CARGO_PKG_VERSION").as_bytes());
-    let mut checksum = Checksum::default();
     checksum.update(&bytes);
     rdb::write_end(&mut bytes, Some(checksum));
     bytes
@@ -93,6 +94,7 @@ impl Snapshot {
         asker: Option<Asker>,
         sink: Sink,
         (now, changes, shards): (i64, u64, usize),
+        mut checksum: Checksum,
     ) -> Self {
         let mut buffer = Vec::new();
         rdb::write_header(&mut buffer);
@@ -101,7 +103,6 @@ impl Snapshot {
         rdb::write_aux(&mut buffer, b"redis-bits", b"64");
         rdb::write_aux(&mut buffer, b"ctime", itoa::Buffer::new().format(now).as_bytes());
         rdb::write_aux(&mut buffer, b"aof-base", if purpose == Purpose::Rewrite { b"1" } else { b"0" });
-        let mut checksum = Checksum::default();
         checksum.update(&buffer);
         Snapshot {
             number,
@@ -117,6 +118,7 @@ impl Snapshot {
             written: 0,
             checksum,
             db: None,
+            keys: (0, 0),
             ended: 0,
             shards,
             waiting: Vec::new(),
@@ -139,6 +141,7 @@ impl Snapshot {
         let start = self.buffer.len();
         match chunk {
             Some(chunk) => {
+                self.keys.0 += chunk.keys as u64;
                 if !chunk.bytes.is_empty() && self.db != Some(chunk.db) {
                     self.db = Some(chunk.db);
                     rdb::write_select(&mut self.buffer, chunk.db);
@@ -154,6 +157,16 @@ impl Snapshot {
             let checksum = std::mem::take(&mut self.checksum);
             rdb::write_end(&mut self.buffer, Some(checksum));
         }
+    }
+
+    /// A shard has so many keys at the cut.
+    pub fn holds(&mut self, keys: u64) {
+        self.keys.1 += keys;
+    }
+
+    /// Keys that have been taken, and that there are.
+    pub fn keys(&self) -> (u64, u64) {
+        self.keys
     }
 
     /// What to write next and at which offset, if anything waits and no write is under way.
@@ -206,7 +219,8 @@ mod tests {
     #[test]
     fn pieces_of_several_shards_make_one_file() {
         let number = NonZeroU64::MIN;
-        let mut snapshot = Snapshot::new(number, Purpose::Save, None, Sink::Replicas, (1_700_000_000, 0, 2));
+        let (facts, checksum) = ((1_700_000_000, 0, 2), Checksum::default());
+        let mut snapshot = Snapshot::new(number, Purpose::Save, None, Sink::Replicas, facts, checksum);
         let mut bytes = Vec::new();
         let mut drain = |snapshot: &mut Snapshot| {
             let Some((offset, piece)) = snapshot.next_write() else { return Vec::new() };
@@ -224,7 +238,7 @@ mod tests {
         assert_eq!(drain(&mut snapshot), [0]);
         assert!(snapshot.is_written());
         assert_eq!(keys(&bytes), ["0 a", "0 b", "3 c", "0 d"]);
-        assert_eq!(keys(&empty()), [""; 0]);
+        assert_eq!(keys(&empty(Checksum::default())), [""; 0]);
     }
 
     fn keys(mut bytes: &[u8]) -> Vec<String> {

@@ -3,6 +3,7 @@
 //! State machines without I/O: bytes, completions and the time come in, actions go out.
 
 mod history;
+mod marks;
 mod primary;
 mod replica;
 #[cfg(test)]

@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 
 use super::history::History;
+use super::marks::Marks;
 use crate::commands::{ReplicaFacts, ReplicaIdentity, ReplicaState, SyncRequest};
 use crate::log::Backlog;
 use crate::resp::{Commands, ParseLimits, Parser, parse_i64};
@@ -108,6 +109,7 @@ pub struct Primary {
     /// Replicas to leave, and why.
     leaving: Vec<(ReplicaId, String)>,
     pinged_at: u64,
+    marks: Marks,
     pub full_syncs: u64,
     pub partial_syncs: u64,
     pub partial_refused: u64,
@@ -123,6 +125,7 @@ impl Primary {
             walk: None,
             leaving: Vec::new(),
             pinged_at: 0,
+            marks: Marks::default(),
             full_syncs: 0,
             partial_syncs: 0,
             partial_refused: 0,
@@ -521,6 +524,13 @@ impl Primary {
 
     // ---- figures ----
 
+    /// Remembers when the stream came as far as it is now.
+    pub fn mark(&mut self, now: u64) {
+        let Some(end) = self.backlog.as_ref().map(Backlog::end) else { return };
+        let oldest = self.followers().map(|replica| replica.acked).min();
+        self.marks.note(end, oldest.unwrap_or(end), now);
+    }
+
     /// How many replicas have applied the stream up to `offset`.
     pub fn acked(&self, offset: u64) -> usize {
         self.followers().filter(|replica| replica.acked >= offset).count()
@@ -542,6 +552,7 @@ impl Primary {
     }
 
     pub fn facts(&self, now: u64) -> Vec<ReplicaFacts> {
+        let end = self.backlog.as_ref().map_or(0, Backlog::end);
         let facts = |(_, replica): (ReplicaId, &Replica)| {
             let host = replica.addr.rsplit_once(':').map_or(&*replica.addr, |(host, _)| host);
             let host: Box<str> = host.trim_start_matches('[').trim_end_matches(']').into();
@@ -555,6 +566,8 @@ impl Primary {
                 },
                 offset: replica.acked,
                 lag_seconds: (now.saturating_sub(replica.heard_at) / 1000) as i64,
+                lag_bytes: end.saturating_sub(replica.acked),
+                lag_ms: self.marks.age(replica.acked, now),
             }
         };
         self.staying().map(facts).collect()

@@ -129,6 +129,7 @@ impl Machine {
             _ => Expiry::Remove,
         };
         shard.data.max_string = core.settings.proto_max_bulk_len;
+        shard.data.compresses = core.settings.rdbcompression;
         shard.data.access = if core.settings.maxmemory_policy.is_lfu() {
             Access::Lfu {
                 now_ms: core.now,

@@ -56,6 +56,7 @@ pub const ROWS: &[Row] = &[
             &[Key, UnixMillis, Payload, Word("ABSTTL"), RESTORED],
         ],
     ),
+    Row::new("RESTORE-ASKING", &[&[Key, Millis, Payload, RESTORED]]),
     Row::new(
         "SCAN",
         &[

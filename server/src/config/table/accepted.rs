@@ -393,7 +393,6 @@ pub const TUNING: &[Setting] = &[
 ];
 
 pub const PERSISTENCE: &[Setting] = &[
-    Setting::kept("rdbchecksum", Form::Flag, "yes", "end snapshots with a checksum").fixed(),
     Setting::kept("rdb-del-sync-files", Form::Flag, "no", "remove snapshots made for replicas"),
     Setting::kept("rdb-save-incremental-fsync", Form::Flag, "yes", "flush a snapshot in steps"),
     Setting::kept(
@@ -406,7 +405,7 @@ pub const PERSISTENCE: &[Setting] = &[
         "sanitize-dump-payload",
         Form::OneOf(&["no", "yes", "clients"]),
         "no",
-        "check values of RESTORE deeply",
+        "check values of RESTORE deeply; they always are",
     ),
     Setting::kept("no-appendfsync-on-rewrite", Form::Flag, "no", "do not flush while rewriting"),
     Setting::kept("aof-use-rdb-preamble", Form::Flag, "yes", "begin the file with a snapshot"),

@@ -33,6 +33,14 @@ pub const PERSISTENCE: &[Setting] = &[
         "compress strings in snapshots",
     ),
     Setting::server(
+        "rdbchecksum",
+        Form::Flag,
+        Home::Flag(|s| &mut s.rdbchecksum),
+        "yes",
+        "end snapshots with a checksum, and compare it when they are read",
+    )
+    .fixed(),
+    Setting::server(
         "stop-writes-on-bgsave-error",
         Form::Flag,
         Home::Flag(|s| &mut s.stop_writes_on_bgsave_error),

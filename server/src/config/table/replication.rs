@@ -138,6 +138,13 @@ pub const REPLICATION: &[Setting] = &[
         "bytes of history kept for replicas that come back",
     ),
     Setting::server(
+        "repl-backlog-disk-size",
+        Form::Memory(0, i64::MAX),
+        Home::Number(|s| &mut s.repl_backlog_disk_size),
+        "1gb",
+        "bytes of append-only files kept for them once a rewrite has replaced these; 0: none",
+    ),
+    Setting::server(
         "repl-diskless-sync-delay",
         Form::Number(0, INT),
         Home::Number(|s| &mut s.repl_diskless_sync_delay),

@@ -389,7 +389,7 @@ impl LogCore {
         }
         self.facts.loading = true;
         self.publish();
-        let loaded = self.load_upstream();
+        let loaded = self.load_upstream(size.unwrap_or(0));
         if let Some(upstream) = &mut self.upstream {
             upstream.loading = false;
         }
@@ -415,9 +415,9 @@ impl LogCore {
         self.publish();
     }
 
-    fn load_upstream(&mut self) -> Result<(), Fault> {
+    fn load_upstream(&mut self, size: u64) -> Result<(), Fault> {
         // What is under way to the applier ends first.
-        self.load_files(|loader| {
+        self.load_files(size, |loader| {
             loader.command(b"*1\r\n$8\r\nFLUSHALL\r\n")?;
             let loaded = loader.stream(Upstreaming);
             if loaded.is_err() {
@@ -465,6 +465,7 @@ impl Source<LogCore> for Upstreaming {
             };
             if let Some(bytes) = upstream.snapshot.pop_front() {
                 upstream.snapshot_bytes -= bytes.len();
+                core.loaded(bytes.len() as u64);
                 buffer.extend_from_slice(&bytes);
                 return Ok(true);
             }

@@ -85,6 +85,7 @@ impl LogCore {
         if self.primary.is_alone() {
             return;
         }
+        self.primary.mark(now_ms());
         for id in self.primary.ids() {
             let bytes = match self.primary.next_send(id) {
                 Some(Next::Send(bytes)) => Some(bytes),

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use super::*;
 use crate::node::snapshot::Sink;
+use crate::rdb::Checksum;
 
 impl LogCore {
     pub(super) fn asked(&mut self, from: usize, ask: Ask) {
@@ -131,7 +132,8 @@ impl LogCore {
                 let number = NonZeroU64::MIN.saturating_add(self.cuts);
                 let now = clock::unix_us() / 1_000_000;
                 let facts = (now, self.shared.changes(), self.shards);
-                let mut snapshot = Snapshot::new(number, purpose, asker, sink, facts);
+                let checksum = Checksum::new(self.settings.rdbchecksum);
+                let mut snapshot = Snapshot::new(number, purpose, asker, sink, facts, checksum);
                 if !self.follows() {
                     snapshot.is_asked = true;
                     let kind = if purpose == Purpose::Save { Cut::Snapshot } else { Cut::Stream };

@@ -1,7 +1,8 @@
 //! What the log core does first: it reads the files.
 
 use super::*;
-use crate::log::{Kind, Step};
+use crate::log::Kind;
+use crate::rdb::Checksum;
 
 impl LogCore {
     pub(super) fn load(&mut self) -> Result<(), Fault> {
@@ -11,20 +12,24 @@ impl LogCore {
         if self.settings.appendonly {
             self.load_log(&dir, &dump)?;
         } else if dump.exists() {
-            self.load_files(|loader| loader.snapshot(&dump))?;
+            self.load_files(bytes_of(&dump), |loader| loader.snapshot(&dump))?;
         }
         let seconds = (clock::monotonic_us() - began) as f64 / 1e6;
         tracing::info!("the data is there after {seconds:.3} s");
         Ok(())
     }
 
-    /// Runs `load` and says what came of it.
+    /// Runs `load`, of `total` bytes (0: not known), and says what came of it.
     pub(super) fn load_files<T>(
         &mut self,
+        total: u64,
         load: impl FnOnce(&mut Loader<'_, Self>) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
+        self.facts.load = LoadFacts { began: clock::unix_us() / 1_000_000, bytes: 0, total };
         let (ring, databases) = (Ring::new(self.shards), self.settings.databases);
+        let compares = self.settings.rdbchecksum;
         let mut loader = Loader::new(self, ring, databases);
+        loader.compares = compares;
         let loaded = load(&mut loader)?;
         let (keys, bytes) = (loader.keys, loader.bytes);
         tracing::info!("loaded {keys} keys of snapshots and {bytes} bytes of commands");
@@ -37,22 +42,24 @@ impl LogCore {
         let directory = Directory::open(&dir.join(&self.settings.appenddirname))?;
         directory.sweep();
         match find_manifest(&directory, dir, &prefix)? {
-            Some(manifest) => {
+            Some(mut manifest) => {
                 let (length, at, is_own) = self.load_manifest(&directory, &manifest)?;
+                let is_known = is_own && self.recall_history(&directory, at);
+                manifest.disown_history(|part| !is_known || !directory.path(&part.name).exists());
                 self.merger = Merger::new(self.shards, at);
                 self.journal = Some(Journal::resume(manifest, length, at, policy));
-                if is_own {
-                    self.recall_history(&directory, at);
-                }
             }
             None if dump.exists() => {
                 tracing::info!("no append-only file yet: beginning it with '{}'", dump.display());
-                self.load_files(|loader| loader.snapshot(dump))?;
+                self.load_files(bytes_of(dump), |loader| loader.snapshot(dump))?;
                 self.directory = Some(directory);
                 self.found(Manifest::new(&prefix));
                 return Ok(());
             }
-            None => self.journal = Some(Journal::fresh(&prefix, snapshot::empty(), 0, policy)),
+            None => {
+                let base = snapshot::empty(Checksum::new(self.settings.rdbchecksum));
+                self.journal = Some(Journal::fresh(&prefix, base, 0, policy));
+            }
         }
         self.directory = Some(directory);
         self.note_history();
@@ -60,17 +67,18 @@ impl LogCore {
     }
 
     /// The stream that was loaded up to offset `at` is the one that this directory's history names, if the base is ours:
-    /// another server would have counted its own offsets.
-    fn recall_history(&mut self, directory: &Directory, at: u64) {
+    /// another server would have counted its own offsets. False if there is no such name.
+    fn recall_history(&mut self, directory: &Directory, at: u64) -> bool {
         let path = directory.path(&history_name(&self.settings.appendfilename));
         let Some(history) = fs::read_to_string(path).ok().and_then(|text| History::parse(&text)) else {
-            return;
+            return false;
         };
         self.primary.history = history;
         if self.settings.replicaof.is_none() {
             // What a crash took away may be written anew, and differently.
             self.primary.history.fork(clock::random_id(), at);
         }
+        true
     }
 
     /// Notes the history's name beside the files of which it is the name.
@@ -122,7 +130,8 @@ impl LogCore {
         let mut at = 0;
         let mut length = 0;
         let mut is_own = false;
-        self.load_files(|loader| {
+        let total = files.iter().map(|part| bytes_of(&directory.path(&part.name))).sum();
+        self.load_files(total, |loader| {
             for part in &files {
                 let is_last = last.as_ref() == Some(part);
                 length = loader.log(&directory.path(&part.name), torn_allowed && is_last)?;
@@ -137,6 +146,11 @@ impl LogCore {
         })?;
         Ok(if last.is_some() { (length, at, is_own) } else { (0, at, is_own) })
     }
+}
+
+/// Bytes of a file; 0 if that cannot be told.
+fn bytes_of(path: &Path) -> u64 {
+    fs::metadata(path).map_or(0, |file| file.len())
 }
 
 /// The file, in the directory of the log, that names the log's history.

@@ -7,6 +7,7 @@ mod model;
 mod net;
 mod node;
 mod upstream;
+mod waits;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -39,6 +40,7 @@ impl World {
             ids: 0,
             known: BTreeMap::new(),
             seen: BTreeMap::new(),
+            claims: Vec::new(),
             idleness: 1,
         };
         env.idleness = [1, 5, 30][env.random.below(3)];
@@ -67,6 +69,7 @@ impl World {
         }
         self.env.conns.retain(|_, conn| !conn.is_forgotten());
         self.check();
+        self.check_claims();
     }
 
     fn connect(&mut self) {
@@ -137,16 +140,19 @@ impl World {
             for facts in node.primary.facts(self.env.now) {
                 let Some(conn) = self.env.conns.get(&u32::from(facts.port)) else { continue };
                 let replica = &self.nodes[conn.nodes[REPLICA]];
-                let upstream = replica.upstream.as_ref().and_then(|upstream| upstream.conn);
-                let is_there = replica.alive
-                    && conn.lives == [replica.life, node.life]
-                    && upstream == Some(u32::from(facts.port));
-                if is_there && facts.state == ReplicaState::Online {
+                if self.is_there(conn, node, facts.port) && facts.state == ReplicaState::Online {
                     assert!(replica.applied >= facts.offset, "more is acknowledged than applied");
                     assert!(node.at >= facts.offset, "more is acknowledged than there is");
                 }
             }
         }
+    }
+
+    /// Whether both ends of a link, which the primary knows by this number, still hold it.
+    fn is_there(&self, conn: &Conn, primary: &Node, port: u16) -> bool {
+        let replica = &self.nodes[conn.nodes[REPLICA]];
+        let upstream = replica.upstream.as_ref().and_then(|upstream| upstream.conn);
+        replica.alive && conn.lives == [replica.life, primary.life] && upstream == Some(u32::from(port))
     }
 
     /// Nothing fails any more; one is the primary, and all others follow it, or one another.
@@ -242,7 +248,7 @@ fn all_become_the_same_and_nobody_takes_one_history_for_another() {
 }
 
 /// How many kinds of events a long run sees.
-const KINDS: usize = 20;
+const KINDS: usize = 21;
 
 /// Bytes that might mean something, and might not.
 fn nonsense(random: &mut Random) -> Vec<u8> {

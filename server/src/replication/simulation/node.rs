@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, VecDeque};
 use super::model::{Model, command, first_command, good_length, random_unit};
 use super::net::{Conn, PRIMARY};
 use super::upstream::Upstream;
+use super::waits::Claim;
 use crate::commands::{ReplicaIdentity, SyncRequest};
 use crate::log::simulation::Random;
-use crate::replication::{Bounds, History, Next, Primary, ReplicaId};
+use crate::replication::{Bounds, History, Next, Primary, ReplicaId, Waiters};
 
 /// What all nodes share.
 pub struct Env {
@@ -18,6 +19,8 @@ pub struct Env {
     /// The digest of the data at an offset of a history: the same wherever it is.
     pub known: BTreeMap<(String, u64), u64>,
     pub seen: BTreeMap<&'static str, usize>,
+    /// What clients were told since it was last looked at.
+    pub claims: Vec<Claim>,
     /// One turn in so many has changes.
     pub idleness: usize,
 }
@@ -47,7 +50,7 @@ pub struct Disk {
     bytes: Vec<u8>,
     written: usize,
     flushed: usize,
-    note: Option<History>,
+    pub note: Option<History>,
 }
 
 /// What a snapshot is for.
@@ -96,6 +99,8 @@ pub struct Node {
     pub applying: VecDeque<Vec<u8>>,
     pub digests: BTreeMap<u64, u64>,
     pub primary: Primary,
+    /// Clients that wait, and for which place in which history.
+    pub waiters: Waiters<(String, u64)>,
     bounds: Bounds,
     guests: BTreeMap<u32, Guest>,
     pub upstream: Option<Upstream>,
@@ -148,6 +153,7 @@ impl Node {
             applying: VecDeque::new(),
             digests: BTreeMap::new(),
             primary,
+            waiters: Waiters::default(),
             bounds,
             guests: BTreeMap::new(),
             upstream: None,
@@ -264,6 +270,7 @@ impl Node {
         self.look_after_role(env);
         self.send_snapshot(env);
         self.serve_replicas(env);
+        self.settle_waits(env);
         if env.now >= self.looked_at + 100 {
             self.looked_at = env.now;
             if self.primary.tick(env.now) {
@@ -518,6 +525,16 @@ impl Node {
         if env.random.once_in(10) {
             *flushed = *written;
         }
+    }
+
+    /// Up to where the stream is on the disk, if it is kept there.
+    pub fn durable_offset(&self) -> Option<u64> {
+        (self.durable && self.founded).then_some(self.disk.start + self.disk.flushed as u64)
+    }
+
+    /// Where a restart goes on that finds no more than what was flushed.
+    pub fn surviving_offset(&self) -> u64 {
+        self.disk.start + good_length(&self.disk.bytes[..self.disk.flushed]) as u64
     }
 
     /// Files of what was are nobody's any more; new ones begin with a cut.

@@ -193,7 +193,9 @@ impl Node {
             self.applying.push_back(bytes);
         }
         let behind: u64 = self.applying.iter().map(|bytes| bytes.len() as u64).sum();
+        let durable = self.durable_offset();
         if let Some(upstream) = self.upstream.as_mut().filter(|upstream| upstream.loading.is_none()) {
+            upstream.replica.flushed(durable);
             upstream.replica.applied(self.at - behind);
             self.ask_for_due_cut(env);
         }
