@@ -1,5 +1,9 @@
 //! Torc as primary and as replica of itself and of every peer: what one has, the other comes to have.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use torc_tests::client::Client;
 use torc_tests::clock;
 use torc_tests::peer::Peer;
 use torc_tests::process::{Server, free_port};
@@ -110,9 +114,7 @@ fn wait_counts_replicas_that_have_the_write() {
 fn writes_need_as_many_replicas_as_are_asked_for() {
     let primary = Who::Torc(2).start(&["--min-replicas-to-write", "1"]);
     let mut client = primary.client();
-    let refused = |client: &mut torc_tests::client::Client| {
-        text(&client.line("SET a 1")).starts_with("NOREPLICAS").then_some(())
-    };
+    let refused = |client: &mut Client| text(&client.line("SET a 1")).starts_with("NOREPLICAS").then_some(());
     clock::poll(PATIENCE, || refused(&mut client)).expect("nobody follows");
     let replica = Who::Torc(1).start(&[]);
     follow(&mut replica.client(), primary.port);
@@ -146,4 +148,33 @@ fn a_peer_waits_for_the_disk_of_torc() {
     agree(&mut client, &mut replica.client(), "WAITAOF");
     client.line("SET a 1");
     assert_eq!(client.line("WAITAOF 0 1 20000"), Reply::Array(vec![Reply::Int(0), Reply::Int(1)]));
+}
+
+#[test]
+fn a_promotion_amid_writes_names_the_offset_at_which_it_happened() {
+    for shards in [1, 2] {
+        let [primary, replica] = [Who::Torc(1), Who::Torc(shards)].map(|who| who.start(&[]));
+        let (mut one, mut two) = (primary.client(), replica.client());
+        follow(&mut two, primary.port);
+        one.line("SET a 1");
+        agree(&mut one, &mut two, "before");
+        drop(primary);
+        let stop = Arc::new(AtomicBool::new(false));
+        // Refused until the server leads, and taken at once then.
+        let write = |mut client: Client, stop: Arc<AtomicBool>| {
+            while !stop.load(Ordering::Relaxed) {
+                client.line("INCR own");
+            }
+        };
+        let writers = [(); 3].map(|()| {
+            let (client, stop) = (replica.client(), Arc::clone(&stop));
+            std::thread::spawn(move || write(client, stop))
+        });
+        let end: u64 = field(&mut two, "replication", "slave_repl_offset").parse().expect("an offset");
+        two.line("REPLICAOF NO ONE");
+        let second: u64 = field(&mut two, "replication", "second_repl_offset").parse().expect("an offset");
+        assert_eq!(second, end + 1);
+        stop.store(true, Ordering::Relaxed);
+        writers.into_iter().for_each(|writer| writer.join().expect("it writes"));
+    }
 }

@@ -299,7 +299,8 @@ impl Journal {
         }
         let starts = self.manifest.increments().iter().rev().map_while(|part| part.start);
         let first = starts.last().or(self.current.as_ref().and_then(|part| part.start))?;
-        Some(first + LONGEST_PRELUDE)
+        // With its prelude a file may begin before the stream does.
+        first.checked_add(LONGEST_PRELUDE)
     }
 
     /// Files that may have the stream from offset `from` on, with the offset in each, to be tried in order: the first that

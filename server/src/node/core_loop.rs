@@ -202,7 +202,12 @@ impl CoreLoop {
                 Mail::Messages(messages) => {
                     for message in messages {
                         // A session's transactions wait for its batches, so that nothing of it overtakes them here.
-                        if matches!(message, Message::Batch(_)) && self.log_side.is_full() {
+                        let waits = match message {
+                            Message::Batch(_) => self.log_side.is_full(),
+                            Message::Fence(_) => !self.postponed.is_empty(),
+                            _ => false,
+                        };
+                        if waits {
                             self.postponed.push_back((from, message));
                         } else {
                             self.machine.message(from, message);

@@ -10,7 +10,7 @@ use slab::Slab;
 
 use super::files::{Directory, flush_directory};
 use super::loading::{Loader, Shards, Underway};
-use super::mail::{Mail, Serve};
+use super::mail::{Mail, Newcomer, Serve};
 use super::progress::Progress;
 use super::shared::Shared;
 use super::snapshot::{self, Asker, Purpose, Snapshot};
@@ -18,16 +18,18 @@ use crate::commands::{Ask, Cut, LogFacts, ReplicationFacts, Task};
 use crate::config::Settings;
 use crate::keyspace::Ring;
 use crate::log::{Action, Doing, Journal, Manifest, Merged, Merger, manifest_name, select, temporary};
-use crate::replication::{Goal, History, Primary, ReplicaId, Waiters};
+use crate::replication::{Failover, Goal, History, Primary, ReplicaId, Waiters};
 use crate::resp::Reply;
 use crate::runtime::{ConnId, Event, Fault, FileDone, FileOp, Net, NetOptions, Port, Wait, Waker, clock};
 use crate::transaction::{Late, Message};
 
+mod failover;
 mod following;
 mod replicas;
 mod snapshots;
 mod start;
 
+use failover::Pause;
 use following::{Role, Upstream};
 use start::find_manifest;
 
@@ -103,8 +105,12 @@ struct LogCore {
     /// The server that this one follows; what it is to become, and the cut under way for that.
     upstream: Option<Upstream>,
     next_role: Option<Role>,
-    role_cut: Option<NonZeroU64>,
+    role_cut: Option<(NonZeroU64, Cut)>,
     role_askers: Vec<Asker>,
+    /// Whether clients' writes wait for that; the replica that is to take over from us, our primary that wants us to.
+    pause: Pause,
+    failover: Option<Failover>,
+    successions: Vec<Newcomer>,
     /// While stopping: how long replicas are waited for, ms.
     part_until: Option<u64>,
 }
@@ -181,6 +187,9 @@ impl LogCore {
             next_role: None,
             role_cut: None,
             role_askers: Vec::new(),
+            pause: Pause::default(),
+            failover: None,
+            successions: Vec::new(),
             part_until: None,
         };
         core.publish();
@@ -215,6 +224,7 @@ impl LogCore {
         self.merge();
         self.write_journal();
         self.tell_fault();
+        self.look_after_failover();
         self.look_after_role();
         self.write_snapshot();
         self.settle_waits();
@@ -262,6 +272,7 @@ impl LogCore {
                 }
                 Mail::Settings(settings) => self.apply_settings(*settings),
                 Mail::Replica(newcomer) => self.welcome(*newcomer),
+                Mail::Quiet(number) => self.quiet(number),
                 _ => unreachable!("shards send the log core nothing else"),
             }
         }
@@ -353,8 +364,8 @@ impl LogCore {
             }
         }
         self.stream = stream;
-        if number.is_some() && number == self.role_cut {
-            self.begin_role();
+        if let Some((_, kind)) = self.role_cut.take_if(|(due, _)| Some(*due) == number) {
+            self.begin_role(kind, at);
         }
     }
 

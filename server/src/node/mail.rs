@@ -30,6 +30,8 @@ pub enum Mail {
     Replica(Box<Newcomer>),
     /// Settings have changed.
     Settings(Box<Settings>),
+    /// No write from before the pause of this number is under way from this core.
+    Quiet(u64),
 
     // ---- from the log core to a shard ----
     /// How far the shard's effects have come.
@@ -46,6 +48,8 @@ pub enum Mail {
     Apply(Vec<u8>),
     /// Loading has ended.
     Serve(Serve),
+    /// Clients' writes are to wait, in a pause of this number; or go on again.
+    Pause(Option<u64>),
     /// Why writes are refused from now on, or that they are not any more.
     WriteFault(Option<Box<str>>),
     /// News for INFO.

@@ -2,6 +2,7 @@
 //!
 //! State machines without I/O: bytes, completions and the time come in, actions go out.
 
+mod failover;
 mod history;
 mod primary;
 mod replica;
@@ -9,6 +10,7 @@ mod replica;
 mod simulation;
 mod waiters;
 
+pub use failover::{Failover, Step};
 pub use history::History;
 pub use primary::{Bounds, Next, Primary, ReplicaId};
 pub use replica::{Action, Manners, Position, Replica};

@@ -1,13 +1,15 @@
 //! One core without its sockets: events in, actions out.
 
 use std::collections::VecDeque;
+use std::num::NonZeroU64;
 
 use slab::Slab;
 
 use super::connection::Session;
 use super::dispatch::Route;
+use super::pause::Pausing;
 use crate::commands::{
-    Ask, Client, ClientFlags, Core, Expiry, Recent, ReplicaIdentity, Shutdown, Slowlog, SlowlogEntry,
+    Ask, Client, ClientFlags, Core, Cut, Expiry, Recent, ReplicaIdentity, Shutdown, Slowlog, SlowlogEntry,
     SyncRequest, Task,
 };
 use crate::keyspace::{Access, KeyHasher, Ring};
@@ -83,6 +85,9 @@ pub struct Machine {
     /// The session that applies the log, on the core that has it, and what first went wrong with that.
     pub apply_failure: Option<Box<str>>,
     pub(super) applier: Option<usize>,
+    /// Cuts that wait for the one under way.
+    pub(super) cuts: VecDeque<(NonZeroU64, Cut)>,
+    pub(super) pausing: Option<Pausing>,
     /// Distinguishes sessions that had the same key.
     serial: u64,
     /// Where the next sweep of the sessions begins.
@@ -111,6 +116,8 @@ impl Machine {
             partial: Vec::new(),
             apply_failure: None,
             applier: None,
+            cuts: VecDeque::new(),
+            pausing: None,
             serial: 0,
             swept: 0,
         }
@@ -125,7 +132,7 @@ impl Machine {
         core.out_of_memory = limit > 0 && used_memory > limit && !core.loading && !core.replica;
         shard.data.expiry = match core {
             _ if core.loading => Expiry::Keep,
-            _ if core.replica => Expiry::Hide,
+            _ if core.replica || core.frozen => Expiry::Hide,
             _ => Expiry::Remove,
         };
         shard.data.max_string = core.settings.proto_max_bulk_len;
@@ -299,7 +306,7 @@ impl Machine {
     pub fn hung_up(&mut self, key: usize) {
         if let Some(session) = self.sessions.get_mut(key) {
             session.half_closed = true;
-            if session.blocked.is_some() {
+            if session.blocked.is_some() || session.postponed {
                 // As in the reference server: what it waits for may never come.
                 return self.close(key);
             }
@@ -369,7 +376,7 @@ impl Machine {
         for key in keys.collect::<Vec<usize>>() {
             let session = &self.sessions[key];
             let waits = session.transaction.is_some() || !session.replies.is_done();
-            if now || !waits || session.blocked.is_some() {
+            if now || !waits || session.blocked.is_some() || session.postponed {
                 self.close(key);
             }
         }
@@ -430,6 +437,8 @@ impl Machine {
             }
             Message::Scheduled { id, verdict } => self.scheduled(id, verdict),
             Message::Executed(executed) => self.executed(*executed),
+            Message::Fence(number) => self.post.send(from, Message::FenceBack(number)),
+            Message::FenceBack(number) => self.fence_back(number),
         }
     }
 

@@ -36,6 +36,9 @@ pub enum Message {
     Executed(Box<Executed>),
     /// A session lets go of keys it watched.
     Unwatch(Vec<(usize, Vec<u8>)>),
+    /// All that its sender has sent before has arrived once this comes back, by this number.
+    Fence(u64),
+    FenceBack(u64),
 }
 
 /// What a shard says to a ticket.

@@ -3,7 +3,7 @@
 use std::os::unix::fs::FileExt;
 
 use super::*;
-use crate::commands::ReplicationFacts;
+use crate::commands::{ReplicationFacts, SyncRequest};
 use crate::node::mail::Newcomer;
 use crate::replication::{Bounds, Goal, Next, Reached};
 
@@ -11,7 +11,11 @@ use crate::replication::{Bounds, Goal, Next, Reached};
 const PARTING_MS: u64 = 2000;
 
 const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
-const GETACK: &[u8] = b"*3\r\n$8\r\nREPLCONF\r\n$6\r\nGETACK\r\n$1\r\n*\r\n";
+pub(super) const GETACK: &[u8] = b"*3\r\n$8\r\nREPLCONF\r\n$6\r\nGETACK\r\n$1\r\n*\r\n";
+
+/// Ends a wait for replicas on a server that has become one.
+const UNBLOCKED: &str =
+    "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)";
 
 /// What the settings say about replicas.
 pub(super) fn bounds(settings: &Settings) -> Bounds {
@@ -29,8 +33,11 @@ pub(super) fn bounds(settings: &Settings) -> Bounds {
 impl LogCore {
     /// A connection asked to become a replica.
     pub(super) fn welcome(&mut self, newcomer: Newcomer) {
+        if matches!(newcomer.request, SyncRequest::TakeOver { .. }) {
+            return self.take_over(newcomer);
+        }
         let Newcomer { socket, addr, request, identity } = newcomer;
-        if self.facts.loading {
+        if self.facts.loading || self.failover.is_some() {
             // It was on its way when a full sync of our own began; it comes again.
             return;
         }
@@ -126,7 +133,7 @@ impl LogCore {
     }
 
     /// Puts a command of the log core's own into the stream.
-    fn emit(&mut self, command: &[u8]) {
+    pub(super) fn emit(&mut self, command: &[u8]) {
         if self.follows() || matches!(self.next_role, Some(Role::Follow { .. })) {
             // The stream is the primary's, to the byte, and so may its name be already.
             return;
@@ -146,7 +153,7 @@ impl LogCore {
     /// What is due a few times a second.
     pub(super) fn look_after_replicas(&mut self) {
         let now = now_ms();
-        if self.primary.tick(now) {
+        if self.primary.tick(now) && self.failover.is_none() {
             self.emit(PING);
         }
         if !self.stopping && self.primary.wants_walk(now) && !self.is_sync_queued() {
@@ -166,6 +173,10 @@ impl LogCore {
     /// A client waits for what it has written so far. All of that has been sent to us, but some of it may have come
     /// after the question, so where the stream ends is looked at a turn later.
     pub(super) fn wait_for(&mut self, asker: Option<Asker>, goal: Goal, timeout_ms: u64) {
+        if self.follows() {
+            // The role changed while the question was on its way.
+            return self.answer(asker, Err(UNBLOCKED));
+        }
         let until = (timeout_ms > 0).then(|| now_ms().saturating_add(timeout_ms));
         self.asked_waits.push((asker, goal, until));
     }
@@ -175,6 +186,14 @@ impl LogCore {
         self.asked_waits.retain(|(waiting, ..)| *waiting != asker);
         self.ripe_waits.retain(|(waiting, ..)| *waiting != asker);
         self.waiters.forget(|waiting| *waiting == asker);
+    }
+
+    /// Nobody waits for replicas of a replica.
+    pub(super) fn unblock_waits(&mut self) {
+        let asked = self.asked_waits.drain(..).chain(self.ripe_waits.drain(..)).map(|(asker, ..)| asker);
+        for asker in asked.chain(self.waiters.drain()).collect::<Vec<_>>() {
+            self.answer(asker, Err(UNBLOCKED));
+        }
     }
 
     pub(super) fn settle_waits(&mut self) {
@@ -232,6 +251,7 @@ impl LogCore {
             full_syncs: self.primary.full_syncs,
             partial_syncs: self.primary.partial_syncs,
             partial_refused: self.primary.partial_refused,
+            failover: self.failover_state(),
         }
     }
 

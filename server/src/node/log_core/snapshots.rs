@@ -28,6 +28,8 @@ impl LogCore {
                 let role = primary.map_or(Role::Lead, |(host, port)| Role::Follow { host, port });
                 return self.change_role(role, asker);
             }
+            Task::Failover(plan) => self.begin_failover(plan),
+            Task::AbortFailover => self.abort_failover(),
             Task::Wait { replicas, timeout_ms } => {
                 let replicas = usize::try_from(replicas).unwrap_or(0);
                 return self.wait_for(asker, Goal::Applied { replicas }, timeout_ms);

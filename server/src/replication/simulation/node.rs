@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use super::failover::Handing;
 use super::model::{Model, command, first_command, good_length, random_unit};
-use super::net::{Conn, PRIMARY};
+use super::net::{Conn, PRIMARY, REPLICA};
 use super::upstream::Upstream;
 use crate::commands::{ReplicaIdentity, SyncRequest};
 use crate::log::simulation::Random;
@@ -17,6 +18,8 @@ pub struct Env {
     pub ids: u64,
     /// The digest of the data at an offset of a history: the same wherever it is.
     pub known: BTreeMap<(String, u64), u64>,
+    /// Who is to take over, having everything: by the history and the next offset.
+    pub due: BTreeMap<(String, i64), usize>,
     pub seen: BTreeMap<&'static str, usize>,
     /// One turn in so many has changes.
     pub idleness: usize,
@@ -25,6 +28,11 @@ pub struct Env {
 impl Env {
     pub fn see(&mut self, what: &'static str) {
         *self.seen.entry(what).or_default() += 1;
+    }
+
+    /// A node may be without what it has acknowledged.
+    pub fn forget_due(&mut self, node: usize) {
+        self.due.retain(|_, due| *due != node);
     }
 
     pub fn random_id(&mut self) -> String {
@@ -101,6 +109,7 @@ pub struct Node {
     pub upstream: Option<Upstream>,
     pub next_role: Option<Role>,
     pub role_cut: Option<u64>,
+    pub handing: Handing,
     snapshot: Option<Snapshot>,
     queue: VecDeque<Purpose>,
     looked_at: u64,
@@ -153,6 +162,7 @@ impl Node {
             upstream: None,
             next_role: None,
             role_cut: None,
+            handing: Handing::default(),
             snapshot: None,
             queue: VecDeque::new(),
             looked_at: 0,
@@ -206,6 +216,7 @@ impl Node {
     pub fn crash(&mut self, env: &mut Env) {
         self.alive = false;
         self.life += 1;
+        env.forget_due(self.index);
         for conn in env.conns.values_mut() {
             for end in 0..2 {
                 if conn.nodes[end] == self.index {
@@ -261,12 +272,13 @@ impl Node {
         self.merge(env);
         self.keep_files(env);
         self.apply_some(env);
+        self.look_after_failover(env);
         self.look_after_role(env);
         self.send_snapshot(env);
         self.serve_replicas(env);
         if env.now >= self.looked_at + 100 {
             self.looked_at = env.now;
-            if self.primary.tick(env.now) {
+            if self.primary.tick(env.now) && self.handing.over.is_none() {
                 self.emit(&command(&["PING"]), env);
             }
             if env.random.once_in(8) {
@@ -296,6 +308,12 @@ impl Node {
     }
 
     fn guest_events(&mut self, id: u32, env: &mut Env) {
+        let (follows, name) = (self.follows(), self.primary.history.id.clone());
+        let refuses_to_take_over = |replid: &str| match () {
+            () if !follows => Some("-ERR PSYNC FAILOVER can't be sent to a master.\r\n"),
+            () if name != replid => Some("-ERR PSYNC FAILOVER replid must match my replid.\r\n"),
+            () => None,
+        };
         let guest = self.guests.entry(id).or_default();
         let conn = env.conns.get_mut(&id).expect("it is there");
         if conn.flow(PRIMARY, env.now, &mut env.random) && guest.admitted {
@@ -311,6 +329,7 @@ impl Node {
         if conn.is_over(PRIMARY, env.now) {
             conn.forget(PRIMARY);
             self.guests.remove(&id);
+            self.handing.successions.retain(|(waiting, _)| *waiting != id);
             self.primary.gone(id);
             return;
         }
@@ -325,8 +344,18 @@ impl Node {
                     "REPLCONF" => out.extend_from_slice(b"+OK\r\n"),
                     "PSYNC" => {
                         let offset = words[2].parse().expect("an offset");
-                        let request = SyncRequest::Partial { replid: words[1].as_str().into(), offset };
-                        guest.asks = Some((request, env.now + env.random.ms(30)));
+                        let replid: Box<str> = words[1].as_str().into();
+                        let takes_over = words.len() > 3;
+                        let request = match takes_over {
+                            true => SyncRequest::TakeOver { replid, offset },
+                            false => SyncRequest::Partial { replid, offset },
+                        };
+                        let refusal = refuses_to_take_over(&words[1]).filter(|_| takes_over);
+                        if let Some(line) = refusal {
+                            out.extend_from_slice(line.as_bytes());
+                        } else {
+                            guest.asks = Some((request, env.now + env.random.ms(30)));
+                        }
                     }
                     other => panic!("{other} from a replica"),
                 }
@@ -341,10 +370,15 @@ impl Node {
         }
     }
 
-    fn welcome(&mut self, id: ReplicaId, request: SyncRequest, env: &mut Env) {
+    pub fn welcome(&mut self, id: ReplicaId, request: SyncRequest, env: &mut Env) {
+        if let SyncRequest::TakeOver { replid, offset } = request {
+            self.handing.successions.push((id, SyncRequest::Partial { replid, offset }));
+            return self.change_role(Role::Lead);
+        }
         let oldest = (self.durable && self.founded).then_some(self.disk.start);
+        let from = env.conns[&id].nodes[REPLICA].to_string();
         let before = self.primary.partial_syncs;
-        let identity = ReplicaIdentity { port: id as u16, ip: None, eof: true, psync2: true };
+        let identity = ReplicaIdentity { port: id as u16, ip: Some(from.into()), eof: true, psync2: true };
         let backlog = self.primary.backlog().map_or(self.at, |backlog| backlog.start());
         self.primary.admit(id, ("node:1".into(), request.clone(), identity), (self.at, oldest), env.now);
         let partial = self.primary.partial_syncs > before;
@@ -379,7 +413,7 @@ impl Node {
 
     // ---- the stream ----
 
-    fn emit(&mut self, command: &[u8], env: &mut Env) {
+    pub fn emit(&mut self, command: &[u8], env: &mut Env) {
         // Who has been told to follow may have started with another's history: the stream is not its own to write.
         if !self.follows() && !matches!(self.next_role, Some(Role::Follow(_))) {
             self.at += command.len() as u64;
@@ -448,7 +482,8 @@ impl Node {
     }
 
     fn write_some(&mut self, env: &mut Env) {
-        if self.follows() || !self.writes || self.next_role.is_some() || self.role_cut.is_some() {
+        let pauses = self.handing.is_frozen() || self.next_role.is_some() || self.role_cut.is_some();
+        if self.follows() || !self.writes || pauses {
             return;
         }
         let count = match env.random.below(env.idleness) {
