@@ -29,6 +29,8 @@ pub enum Task {
     ReplicaOf(Option<(Box<str>, u16)>),
     Failover(FailoverPlan),
     AbortFailover,
+    /// The link of this client number is to be closed.
+    EndLink(u64),
     /// The session that waits for the reply named is gone.
     GiveUp,
 }
@@ -59,7 +61,7 @@ impl Task {
                 reply.int(0);
             }
             Task::ReplicaOf(_) | Task::Failover(_) | Task::AbortFailover => reply.ok(),
-            Task::GiveUp => {}
+            Task::EndLink(_) | Task::GiveUp => {}
         }
     }
 }

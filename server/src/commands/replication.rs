@@ -1,7 +1,7 @@
 //! The server family's commands about replication, and what the rest of the server tells and is told of it.
 
 use super::refusals::quoted;
-use super::{Args, Categories, Command, Control, Core, FailoverState, Flags, Group, Run, Task};
+use super::{Args, Categories, Client, Command, Control, Core, FailoverState, Flags, Group, Run, Task};
 use crate::resp::{Argv, Refusal, Reply, parse_i64};
 
 /// How a connection asks to become a replica.
@@ -100,6 +100,8 @@ pub struct ReplicationFacts {
     pub partial_syncs: u64,
     pub partial_refused: u64,
     pub failover: FailoverState,
+    /// The connections of the replicas and of the primary.
+    pub links: Vec<Client>,
 }
 
 impl ReplicationFacts {

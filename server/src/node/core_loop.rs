@@ -162,8 +162,8 @@ impl CoreLoop {
             }
         }
         for (conn, socket) in std::mem::take(&mut self.detached) {
-            let Some(HandOver { addr, request, identity, .. }) = self.leaving.remove(&conn) else { continue };
-            let newcomer = Newcomer { socket, addr, request, identity };
+            let Some(HandOver { client, request, .. }) = self.leaving.remove(&conn) else { continue };
+            let newcomer = Newcomer { socket, client, request };
             self.port.send(self.machine.post.cores(), Mail::Replica(Box::new(newcomer)));
         }
         for (listener, socket) in std::mem::take(&mut self.accepted) {

@@ -14,7 +14,7 @@ use super::mail::{Mail, Newcomer, Serve};
 use super::progress::Progress;
 use super::shared::Shared;
 use super::snapshot::{self, Asker, Purpose, Snapshot};
-use crate::commands::{Ask, Cut, LogFacts, ReplicationFacts, Task};
+use crate::commands::{Ask, Client, Cut, LogFacts, ReplicationFacts, Task};
 use crate::config::Settings;
 use crate::keyspace::Ring;
 use crate::log::{Action, Doing, Journal, Manifest, Merged, Merger, manifest_name, select, temporary};
@@ -96,7 +96,7 @@ struct LogCore {
     stopping: bool,
     /// The servers that follow this one, by the numbers of their connections.
     primary: Primary,
-    links: Slab<()>,
+    links: Slab<Box<Client>>,
     /// Clients that wait for replicas: those that asked in this turn, in the last one, and all before.
     asked_waits: Vec<Wish>,
     ripe_waits: Vec<Wish>,
@@ -284,6 +284,9 @@ impl LogCore {
         self.primary.set_bounds(replicas::bounds(&self.settings));
         if let Some(journal) = &mut self.journal {
             journal.set_policy(self.settings.appendfsync);
+        }
+        for id in self.primary.ids() {
+            self.net.set_nodelay(id, !self.settings.repl_disable_tcp_nodelay);
         }
         if self.settings.appendonly == before.appendonly {
             return;

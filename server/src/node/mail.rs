@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use super::door::Arrival;
-use crate::commands::{Ask, Cut, Effects, LogFacts, ReplicaIdentity, ReplicationFacts, SyncRequest};
+use crate::commands::{Ask, Client, Cut, Effects, LogFacts, ReplicationFacts, SyncRequest};
 use crate::config::Settings;
 use crate::keyspace::Chunk;
 use crate::rdb::Codec;
@@ -59,9 +59,8 @@ pub enum Mail {
 /// A connection that its shard has handed over. All replies to it have left.
 pub struct Newcomer {
     pub socket: OwnedFd,
-    pub addr: Box<str>,
+    pub client: Box<Client>,
     pub request: SyncRequest,
-    pub identity: ReplicaIdentity,
 }
 
 /// Numbers of a shard's effects: up to `taken` they are out of memory, up to `durable` on the disk.

@@ -116,6 +116,7 @@ mod tests {
     fn primary() -> Primary {
         let bounds = Bounds {
             backlog: 1000,
+            backlog_ttl_ms: 0,
             most_kept: 1000,
             timeout_ms: 1000,
             ping_ms: 1000,

@@ -31,6 +31,8 @@ pub type ReplicaId = u32;
 pub struct Bounds {
     /// Bytes of the stream kept in memory while somebody follows.
     pub backlog: usize,
+    /// How long that is kept once nobody follows any more, ms; 0: for ever.
+    pub backlog_ttl_ms: u64,
     /// Bytes of the stream kept at most for replicas that are behind, if no file has them.
     pub most_kept: usize,
     /// Silence that ends a link, and how often the stream gets a sign of life; ms.
@@ -108,6 +110,8 @@ pub struct Primary {
     /// Replicas to leave, and why.
     leaving: Vec<(ReplicaId, String)>,
     pinged_at: u64,
+    /// Since when nobody follows, ms.
+    alone_since: Option<u64>,
     pub full_syncs: u64,
     pub partial_syncs: u64,
     pub partial_refused: u64,
@@ -123,6 +127,7 @@ impl Primary {
             walk: None,
             leaving: Vec::new(),
             pinged_at: 0,
+            alone_since: None,
             full_syncs: 0,
             partial_syncs: 0,
             partial_refused: 0,
@@ -527,6 +532,23 @@ impl Primary {
             self.pinged_at = now;
         }
         due && self.is_active()
+    }
+
+    /// Once in a while. True: nobody has followed this server for so long, `leads` as it may have done, that memory keeps
+    /// nothing for those who may come back.
+    pub fn is_forsaken(&mut self, leads: bool, now: u64) -> bool {
+        if !leads || !self.is_alone() || !self.is_active() {
+            self.alone_since = None;
+            return false;
+        }
+        let since = *self.alone_since.get_or_insert(now);
+        let ttl = self.bounds.backlog_ttl_ms;
+        ttl > 0 && now > since.saturating_add(ttl)
+    }
+
+    /// Memory keeps nothing of the stream until somebody follows again.
+    pub fn drop_backlog(&mut self) {
+        self.backlog = None;
     }
 
     // ---- figures ----

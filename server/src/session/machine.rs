@@ -9,8 +9,7 @@ use super::connection::Session;
 use super::dispatch::Route;
 use super::pause::Pausing;
 use crate::commands::{
-    Ask, Client, ClientFlags, Core, Cut, Expiry, Recent, ReplicaIdentity, Shutdown, Slowlog, SlowlogEntry,
-    SyncRequest, Task,
+    Ask, Client, ClientFlags, Core, Cut, Expiry, Recent, Shutdown, Slowlog, SlowlogEntry, SyncRequest, Task,
 };
 use crate::keyspace::{Access, KeyHasher, Ring};
 use crate::limits;
@@ -50,9 +49,8 @@ pub struct Actions {
 pub struct HandOver {
     /// Its session's key.
     pub key: usize,
-    pub addr: Box<str>,
+    pub client: Box<Client>,
     pub request: SyncRequest,
-    pub identity: ReplicaIdentity,
 }
 
 /// Who connected.
@@ -337,9 +335,8 @@ impl Machine {
     /// Asks for the connection to be handed over and forgets the session.
     fn hand_over(&mut self, key: usize) {
         let Some(request) = self.sessions[key].sync.take() else { return };
-        let client = &mut self.core.clients[key];
-        let identity = client.replica.take().map(|identity| *identity).unwrap_or_default();
-        self.actions.hand_over.push(HandOver { key, addr: client.addr.clone(), request: *request, identity });
+        let client = self.core.clients[key].clone();
+        self.actions.hand_over.push(HandOver { key, client, request: *request });
         self.forget(key);
     }
 
@@ -431,6 +428,9 @@ impl Machine {
             Message::Replies(batch) => self.replied(*batch),
             Message::Late(late) => {
                 if let Some(key) = self.session_key(late.session) {
+                    if late.last {
+                        self.core.clients[key].flags |= ClientFlags::CLOSE_AFTER_REPLY;
+                    }
                     self.fill(key, late.reply, &late.bytes);
                     self.pump(key);
                 }

@@ -48,9 +48,10 @@ fn a_replica_is_handed_over_once_its_replies_have_left() {
     assert!(left(&mut machine).is_none() && machine.sessions() == 1, "a reply is under way");
     assert_eq!(output(&mut machine, key), "+OK\r\n");
     let gone = left(&mut machine).expect("it is to be handed over");
-    assert_eq!((gone.key, &*gone.addr), (key, "10.0.0.2:5"));
+    assert_eq!((gone.key, &*gone.client.addr), (key, "10.0.0.2:5"));
     assert_eq!(gone.request, SyncRequest::Partial { replid: "?".into(), offset: -1 });
-    assert_eq!(gone.identity, ReplicaIdentity { port: 7002, psync2: true, ..ReplicaIdentity::default() });
+    let identity = ReplicaIdentity { port: 7002, psync2: true, ..ReplicaIdentity::default() };
+    assert_eq!(gone.client.replica.as_deref(), Some(&identity));
     assert_eq!((machine.sessions(), machine.core.clients.len()), (0, 0));
     assert!(machine.actions.close.is_empty());
     assert_eq!(machine.shard.data.keyspace.len(0), 0, "nothing runs behind PSYNC");
@@ -107,7 +108,7 @@ fn a_session_that_waits_runs_nothing_else() {
     assert!(machine.core.clients[key].describe(0).contains(" flags=b "));
     machine.received(key, b"GET a\r\n");
     assert_eq!(output(&mut machine, key), "");
-    machine.message(0, Message::Late(Late { session, reply, bytes: b":1\r\n".to_vec() }));
+    machine.message(0, Message::Late(Late { session, reply, bytes: b":1\r\n".to_vec(), last: false }));
     assert_eq!(output(&mut machine, key), ":1\r\n+OK\r\n$1\r\n2\r\n");
     assert!(machine.core.clients[key].describe(0).contains(" flags=N "));
 }

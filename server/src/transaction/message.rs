@@ -91,6 +91,8 @@ pub struct Late {
     pub session: u64,
     pub reply: u64,
     pub bytes: Vec<u8>,
+    /// The session ends behind it.
+    pub last: bool,
 }
 
 /// One thing to do on a shard. The number beside it in a message says which of the hop's works it is.

@@ -100,7 +100,7 @@ impl LogCore {
             // Things changed while it was on its way. It comes again, and is told.
             return;
         }
-        tracing::info!("{} asks this server to take over", newcomer.addr);
+        tracing::info!("{} asks this server to take over", newcomer.client.addr);
         self.change_role(Role::Lead, None);
         self.successions.push(Newcomer { request: SyncRequest::Partial { replid, offset }, ..newcomer });
     }

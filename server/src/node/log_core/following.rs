@@ -5,15 +5,17 @@
 
 use std::collections::VecDeque;
 use std::net::{TcpStream, ToSocketAddrs};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::Duration;
 
 use super::*;
-use crate::commands::{Cut, Link, PrimaryFacts};
+use crate::commands::{Client, ClientFlags, Cut, Link, PrimaryFacts};
 use crate::log::select;
 use crate::node::loading::Source;
+use crate::node::shared::Drawn;
 use crate::replication::{Action as Move, Manners, Position, Replica};
+use crate::session::Counters;
 
 /// Bytes of the stream under way to the applier before the link is read no further, and of a snapshot before it is loaded.
 const APPLYING: u64 = 4 << 20;
@@ -245,7 +247,8 @@ impl LogCore {
             Err(TryRecvError::Disconnected) => "the thread that connects has gone".to_owned(),
             Ok(Err(error)) => error.to_string(),
             Ok(Ok(socket)) => {
-                let conn = self.links.insert(()) as ConnId;
+                let client = link_to_primary(&socket, Drawn(Arc::clone(&self.shared)).next_client());
+                let conn = self.links.insert(Box::new(client)) as ConnId;
                 upstream.connecting = None;
                 upstream.conn = Some(conn);
                 upstream.paused = false;
@@ -489,6 +492,18 @@ impl LogCore {
             sync_total: replica.sync_total(),
         })
     }
+}
+
+/// What CLIENT LIST says of the link to the primary.
+fn link_to_primary(socket: &OwnedFd, id: u64) -> Client {
+    let socket_ref = socket2::SockRef::from(socket);
+    let name = |addr: std::io::Result<socket2::SockAddr>| -> Box<str> {
+        addr.ok().and_then(|addr| addr.as_socket()).map(|addr| addr.to_string()).unwrap_or_default().into()
+    };
+    let (addr, laddr) = (name(socket_ref.peer_addr()), name(socket_ref.local_addr()));
+    let mut client = Client::new(id, socket.as_raw_fd(), addr, laddr, clock::unix_us() / 1000);
+    client.flags |= ClientFlags::PRIMARY;
+    client
 }
 
 /// The snapshot that the link brings, as a file to load.

@@ -24,6 +24,7 @@ impl LogCore {
                 Ok(if rewriting { "Background saving scheduled" } else { "Background saving started" })
             }
             Task::GiveUp => return self.give_up(asker),
+            Task::EndLink(client) => return self.end_link(client),
             Task::ReplicaOf(primary) => {
                 let role = primary.map_or(Role::Lead, |(host, port)| Role::Follow { host, port });
                 return self.change_role(role, asker);
@@ -63,10 +64,15 @@ impl LogCore {
     }
 
     pub(super) fn answer_with(&mut self, asker: Option<Asker>, write: impl FnOnce(&mut Reply)) {
+        self.reply(asker, false, write);
+    }
+
+    /// `last`: the connection is closed behind it.
+    pub(super) fn reply(&mut self, asker: Option<Asker>, last: bool, write: impl FnOnce(&mut Reply)) {
         let Some(Asker { core, session, reply }) = asker else { return };
         let mut bytes = Vec::new();
         write(&mut Reply::new(&mut bytes, false));
-        let late = Message::Late(Late { session, reply, bytes });
+        let late = Message::Late(Late { session, reply, bytes, last });
         self.port.send(core, Mail::Messages(vec![late]));
     }
 

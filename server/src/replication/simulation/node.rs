@@ -123,6 +123,7 @@ fn bounds(random: &mut Random) -> Bounds {
     let backlog = [0, 400, 5000, 50_000][random.below(4)];
     Bounds {
         backlog,
+        backlog_ttl_ms: [0, 500, 5000][random.below(3)],
         most_kept: backlog.max([1000, 20_000, 200_000][random.below(3)]),
         timeout_ms: 4000,
         ping_ms: 700,
@@ -278,6 +279,14 @@ impl Node {
         self.serve_replicas(env);
         if env.now >= self.looked_at + 100 {
             self.looked_at = env.now;
+            if self.primary.is_forsaken(!self.follows() && self.next_role.is_none(), env.now) {
+                self.primary.drop_backlog();
+                if !(self.durable && self.founded) {
+                    self.primary.begin_anew(History::new(env.random_id()));
+                    self.check_history(env);
+                }
+                env.see("a backlog nobody came back for");
+            }
             if self.primary.tick(env.now) && self.handing.over.is_none() {
                 self.emit(&command(&["PING"]), env);
             }
