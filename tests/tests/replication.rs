@@ -1,5 +1,9 @@
 //! Torc as primary and as replica of itself and of every peer: what one has, the other comes to have.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use torc_tests::client::Client;
 use torc_tests::clock;
 use torc_tests::peer::Peer;
 use torc_tests::process::{Server, free_port};
@@ -110,9 +114,7 @@ fn wait_counts_replicas_that_have_the_write() {
 fn writes_need_as_many_replicas_as_are_asked_for() {
     let primary = Who::Torc(2).start(&["--min-replicas-to-write", "1"]);
     let mut client = primary.client();
-    let refused = |client: &mut torc_tests::client::Client| {
-        text(&client.line("SET a 1")).starts_with("NOREPLICAS").then_some(())
-    };
+    let refused = |client: &mut Client| text(&client.line("SET a 1")).starts_with("NOREPLICAS").then_some(());
     clock::poll(PATIENCE, || refused(&mut client)).expect("nobody follows");
     let replica = Who::Torc(1).start(&[]);
     follow(&mut replica.client(), primary.port);
@@ -146,4 +148,109 @@ fn a_peer_waits_for_the_disk_of_torc() {
     agree(&mut client, &mut replica.client(), "WAITAOF");
     client.line("SET a 1");
     assert_eq!(client.line("WAITAOF 0 1 20000"), Reply::Array(vec![Reply::Int(0), Reply::Int(1)]));
+}
+
+#[test]
+fn a_promotion_amid_writes_names_the_offset_at_which_it_happened() {
+    for shards in [1, 2] {
+        let [primary, replica] = [Who::Torc(1), Who::Torc(shards)].map(|who| who.start(&[]));
+        let (mut one, mut two) = (primary.client(), replica.client());
+        follow(&mut two, primary.port);
+        one.line("SET a 1");
+        agree(&mut one, &mut two, "before");
+        drop(primary);
+        let stop = Arc::new(AtomicBool::new(false));
+        // Refused until the server leads, and taken at once then.
+        let write = |mut client: Client, stop: Arc<AtomicBool>| {
+            while !stop.load(Ordering::Relaxed) {
+                client.line("INCR own");
+            }
+        };
+        let writers = [(); 3].map(|()| {
+            let (client, stop) = (replica.client(), Arc::clone(&stop));
+            std::thread::spawn(move || write(client, stop))
+        });
+        let end: u64 = field(&mut two, "replication", "slave_repl_offset").parse().expect("an offset");
+        two.line("REPLICAOF NO ONE");
+        let second: u64 = field(&mut two, "replication", "second_repl_offset").parse().expect("an offset");
+        assert_eq!(second, end + 1);
+        stop.store(true, Ordering::Relaxed);
+        writers.into_iter().for_each(|writer| writer.join().expect("it writes"));
+    }
+}
+
+#[test]
+fn links_are_listed_and_come_back_when_they_are_killed() {
+    let [primary, replica] = [2, 1].map(|shards| Who::Torc(shards).start(&[]));
+    let (mut one, mut two) = (primary.client(), replica.client());
+    follow(&mut two, primary.port);
+    one.line("SET a 1");
+    agree(&mut one, &mut two, "before");
+    for (round, (ours, other, flag)) in
+        [("replica", "master", 'S'), ("master", "replica", 'M')].into_iter().enumerate()
+    {
+        let (client, port) = if flag == 'S' { (&mut one, replica.port) } else { (&mut two, primary.port) };
+        let listed = || {
+            let line = text(&client.line(&format!("CLIENT LIST TYPE {ours}")));
+            (line.lines().count() == 1).then_some(line)
+        };
+        let line = clock::poll(PATIENCE, listed).expect("the link is listed");
+        assert!(line.contains(&format!(" flags={flag} ")), "{line}");
+        let addr = line.split(' ').find_map(|word| word.strip_prefix("addr=127.0.0.1:")).expect("an address");
+        assert!(flag == 'S' || addr == port.to_string(), "{line}");
+        assert_eq!(text(&client.line(&format!("CLIENT LIST TYPE {other}"))), "");
+        assert!(!text(&client.line("CLIENT LIST TYPE normal")).contains(&format!(" flags={flag} ")));
+        assert_eq!(client.line(&format!("CLIENT KILL TYPE {other}")), Reply::Int(0));
+        assert_eq!(client.line(&format!("CLIENT KILL TYPE {ours}")), Reply::Int(1));
+        let syncs = (round + 1).to_string();
+        let again = || (field(&mut one, "stats", "sync_partial_ok") == syncs).then_some(());
+        clock::poll(PATIENCE, again).expect("it comes back with a partial sync");
+        agree(&mut one, &mut two, "after");
+    }
+    assert_eq!(field(&mut one, "stats", "sync_full"), "1");
+}
+
+#[test]
+fn the_backlog_is_released_when_nobody_comes_back() {
+    for files in ["no", "yes"] {
+        let primary = Who::Torc(2).start(&["--appendonly", files, "--repl-backlog-ttl", "1"]);
+        let replica = Who::Torc(1).start(&[]);
+        let (mut one, mut two) = (primary.client(), replica.client());
+        let wire = Wire::to(primary.port);
+        follow(&mut two, wire.port);
+        one.line("SET a 1");
+        agree(&mut one, &mut two, "before");
+        let id = field(&mut one, "replication", "master_replid");
+        wire.cut();
+        let active = |client: &mut Client| field(client, "replication", "repl_backlog_active");
+        clock::poll(PATIENCE, || (active(&mut one) == "0").then_some(())).expect("it is released");
+        one.line("SET b 1");
+        wire.mend();
+        agree(&mut one, &mut two, "after");
+        assert_eq!(active(&mut one), "1");
+        // What the files have needs no memory.
+        let same = field(&mut one, "replication", "master_replid") == id;
+        let full = field(&mut one, "stats", "sync_full");
+        assert_eq!((same, full.as_str()), if files == "yes" { (true, "1") } else { (false, "2") });
+    }
+}
+
+#[test]
+fn who_waits_for_replicas_is_told_that_the_server_has_become_one() {
+    let [primary, other] = [2, 1].map(|shards| Who::Torc(shards).start(&[]));
+    let mut waiting = ["WAIT 5 0", "WAITAOF 0 5 0"].map(|line| {
+        let mut client = primary.client();
+        client.line("SET a 1");
+        client.send(format!("{line}\r\n").as_bytes()).expect("it is sent");
+        client
+    });
+    let mut client = primary.client();
+    let blocked = || (field(&mut client, "clients", "blocked_clients") == "2").then_some(());
+    clock::poll(PATIENCE, blocked).expect("both wait");
+    follow(&mut client, other.port);
+    for waiting in &mut waiting {
+        let told = String::from_utf8(waiting.read_to_end().expect("the connection ends")).expect("text");
+        let why = "force unblock from blocking operation, instance state changed (master -> replica?)";
+        assert_eq!(told, format!("-UNBLOCKED {why}\r\n"));
+    }
 }

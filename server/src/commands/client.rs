@@ -25,6 +25,9 @@ bitflags! {
         const APPLIER = 1 << 9;
         /// Waits for the answer to a blocking command.
         const BLOCKED = 1 << 10;
+        /// The link of a server that follows this one, and that to the server which this one follows: the log core's.
+        const REPLICA = 1 << 11;
+        const PRIMARY = 1 << 12;
     }
 }
 
@@ -40,7 +43,7 @@ pub enum ReplyMode {
     Skip,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Client {
     /// Unique in the process, increasing, never reused.
     pub id: u64,

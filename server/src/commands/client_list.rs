@@ -2,7 +2,7 @@
 
 use super::parts::{all_elements, bulk, integer, sum};
 use super::refusals::quoted;
-use super::{Args, Client, ClientFlags, Core, Ctx};
+use super::{Args, Ask, Client, ClientFlags, Core, Ctx, Task};
 use crate::resp::{Refusal, Reply, elements, parse_i64};
 
 impl Client {
@@ -13,7 +13,7 @@ impl Client {
         format!(
             "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 multi={} \
              qbuf={} qbuf-free=0 argv-mem=0 multi-mem={} rbs=0 rbp=0 obl={} oll=0 omem={} tot-mem={} \
-             events=r cmd={} user=default redir=-1 resp={} lib-name={} lib-ver={}",
+             events=r cmd={} user={} redir=-1 resp={} lib-name={} lib-ver={}",
             self.id,
             self.addr,
             self.laddr,
@@ -30,6 +30,7 @@ impl Client {
             self.output_bytes,
             self.memory(),
             self.last_command,
+            if self.is(ClientFlags::PRIMARY) { "(superuser)" } else { "default" },
             if self.resp3 { 3 } else { 2 },
             text(&self.lib_name),
             text(&self.lib_ver),
@@ -49,6 +50,8 @@ impl Client {
 
     fn flag_letters(&self) -> String {
         const LETTERS: &[(ClientFlags, char)] = &[
+            (ClientFlags::REPLICA, 'S'),
+            (ClientFlags::PRIMARY, 'M'),
             (ClientFlags::MULTI, 'x'),
             (ClientFlags::BLOCKED, 'b'),
             (ClientFlags::CLOSE_AFTER_REPLY, 'c'),
@@ -88,10 +91,13 @@ impl Type {
     }
 }
 
-/// Every connection here is an ordinary one: there is no pub/sub, and links to replicas and to a primary are the log
-/// core's.
-fn type_of(_client: &Client) -> Type {
-    Type::Normal
+/// There is no pub/sub.
+fn type_of(client: &Client) -> Type {
+    match client {
+        _ if client.is(ClientFlags::REPLICA) => Type::Replica,
+        _ if client.is(ClientFlags::PRIMARY) => Type::Master,
+        _ => Type::Normal,
+    }
 }
 
 /// Which connections CLIENT KILL means: those that fit whatever is given.
@@ -167,7 +173,7 @@ impl<'a> Filter<'a> {
     }
 }
 
-/// Condemns this core's share and answers how many. The caller, should it kill itself, still gets its reply.
+/// Condemns this core's share, links between servers being the first core's, and answers how many. The caller, should it kill itself, still gets its reply.
 pub fn kill(core: &mut Core, ctx: &mut Ctx, args: &mut Args) -> Result<(), Refusal> {
     let filter = Filter::parse(args)?;
     let mut killed = 0;
@@ -181,6 +187,15 @@ pub fn kill(core: &mut Core, ctx: &mut Ctx, args: &mut Args) -> Result<(), Refus
             client.flags.insert(ClientFlags::CLOSE_AFTER_REPLY);
         } else {
             core.doomed.push(key);
+        }
+    }
+    let (caller, now) = (core.caller, core.now);
+    let links = if core.index == 0 { &mut core.node.replication.links[..] } else { &mut [] };
+    for link in links.iter_mut().filter(|link| !link.is(ClientFlags::KILLED)) {
+        if filter.matches(link, caller, now) {
+            killed += 1;
+            link.flags.insert(ClientFlags::KILLED);
+            core.asks.push(Ask { task: Task::EndLink(link.id), reply_to: None });
         }
     }
     ctx.reply.int(killed);
@@ -199,8 +214,10 @@ pub fn merge_kill(parts: &[&[u8]], _core: &Core, args: &mut Args, reply: &mut Re
 /// Answers an array of pairs: id and line.
 pub fn list(core: &mut Core, ctx: &mut Ctx, args: &mut Args) -> Result<(), Refusal> {
     let (kind, ids) = parse_list(args)?;
+    let links = if core.index == 0 { &core.node.replication.links[..] } else { &[] };
     let wanted: Vec<&Client> = core
         .connections()
+        .chain(links)
         .filter(|client| kind.is_none_or(|kind| kind == type_of(client)))
         .filter(|client| ids.as_ref().is_none_or(|ids| ids.contains(&client.id)))
         .collect();
@@ -250,8 +267,8 @@ pub fn merge_list(parts: &[&[u8]], _core: &Core, _args: &mut Args, reply: &mut R
 
 #[cfg(test)]
 mod tests {
-    use super::super::ClientFlags;
     use super::super::shell::Shell;
+    use super::super::{Client, ClientFlags, Task};
 
     #[test]
     fn all_connections_of_all_cores_are_listed_by_id() {
@@ -285,6 +302,33 @@ mod tests {
         assert_eq!(shell.run("CLIENT KILL 127.0.0.1:1"), "+OK|");
         assert!(shell.client().is(ClientFlags::CLOSE_AFTER_REPLY));
         assert_eq!(shell.run("CLIENT KILL USER default SKIPME no"), ":1|");
+    }
+
+    #[test]
+    fn links_between_servers_are_listed_and_ended_by_type() {
+        let mut shell = Shell::new(2);
+        for (id, flag) in [(7, ClientFlags::REPLICA), (8, ClientFlags::PRIMARY)] {
+            let mut link = Client::new(id, 9, format!("10.0.0.{id}:1").into(), "10.0.0.1:2".into(), 0);
+            link.flags |= flag;
+            shell.cores.iter_mut().for_each(|core| core.node.replication.links.push(link.clone()));
+        }
+        let listed = |shell: &mut Shell, what: &str| {
+            let all = shell.run(format!("CLIENT LIST {what}").trim_end());
+            all.split(['|', ' ', '\n']).filter(|word| word.starts_with("id=")).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(listed(&mut shell, ""), "id=1 id=2 id=7 id=8");
+        assert_eq!(listed(&mut shell, "TYPE replica"), "id=7");
+        assert_eq!(listed(&mut shell, "TYPE master"), "id=8");
+        assert_eq!(listed(&mut shell, "TYPE normal"), "id=1 id=2");
+        assert!(
+            shell.run("CLIENT LIST ID 7").contains(" flags=S ")
+                && shell.run("CLIENT LIST ID 8").contains(" flags=M ")
+        );
+        assert_eq!(shell.run("CLIENT KILL TYPE slave"), ":1|");
+        assert_eq!(shell.run("CLIENT KILL TYPE slave"), ":0|", "it is condemned already");
+        assert_eq!(shell.run("CLIENT KILL 10.0.0.8:1"), "+OK|");
+        let tasks: Vec<_> = shell.cores[0].asks.iter().map(|ask| ask.task.clone()).collect();
+        assert_eq!(tasks, [Task::EndLink(7), Task::EndLink(8)]);
     }
 
     #[test]

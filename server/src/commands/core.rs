@@ -131,6 +131,9 @@ pub struct Core {
     pub write_fault: Option<Box<str>>,
     /// This server follows a primary: keys expire by its word, and clients write only if the settings say so.
     pub replica: bool,
+    /// No write of a client begins; and, once those that had begun have ended, nothing expires either: the stream stands still.
+    pub writes_paused: bool,
+    pub frozen: bool,
     /// The error line that answers all but commands flagged `STALE`, if the data is too old to show.
     pub stale: Option<Box<str>>,
     /// `appendfsync always`: replies to writes wait until the log is durable past their effects.
@@ -163,6 +166,8 @@ impl Core {
             loading: false,
             write_fault: None,
             replica: false,
+            writes_paused: false,
+            frozen: false,
             stale: None,
             holds_writes: false,
             now: 0,

@@ -5,7 +5,7 @@ use std::num::NonZeroU64;
 use super::digest::{digest_shard, digest_value, merge_digest};
 use super::help::help_row;
 use super::refusals::subcommand_arity;
-use super::{Args, Command, Core, Ctx, Flags, Group, KeyFlags, KeySpec, Lock, Merge, Run};
+use super::{Args, Command, Core, Ctx, Expiry, Flags, Group, KeyFlags, KeySpec, Lock, Merge, Run};
 use crate::keyspace::{Encoder, Encoding, ValueRef};
 use crate::rdb::{self, written_len};
 use crate::resp::{Refusal, parse_f64, parse_i64};
@@ -111,10 +111,12 @@ pub enum Cut {
     Lead,
     /// A replica from there on: effects are only counted.
     Follow,
+    /// Writes are paused already; nothing expires from there on.
+    Freeze,
 }
 
 impl Cut {
-    const ALL: [Cut; 4] = [Cut::Snapshot, Cut::Stream, Cut::Lead, Cut::Follow];
+    const ALL: [Cut; 5] = [Cut::Snapshot, Cut::Stream, Cut::Lead, Cut::Follow, Cut::Freeze];
 
     /// As DEBUG CUT takes it.
     pub fn word(self) -> &'static str {
@@ -123,6 +125,7 @@ impl Cut {
             Cut::Stream => "STREAM",
             Cut::Lead => "LEAD",
             Cut::Follow => "FOLLOW",
+            Cut::Freeze => "FREEZE",
         }
     }
 }
@@ -147,11 +150,16 @@ fn cut(core: &mut Core, ctx: &mut Ctx, args: &mut Args) -> Result<(), Refusal> {
         Cut::Follow => {
             core.replica = true;
             ctx.data.outbox.count();
+            ctx.data.expiry = Expiry::Hide;
+        }
+        Cut::Freeze => {
+            core.frozen = true;
+            ctx.data.expiry = Expiry::Hide;
         }
     }
     ctx.data.outbox.cut(number);
     ctx.reply.ok();
-    if matches!(kind, Cut::Lead | Cut::Follow) {
+    if matches!(kind, Cut::Lead | Cut::Follow | Cut::Freeze) {
         return Ok(());
     }
     ctx.data.cut = number.get();

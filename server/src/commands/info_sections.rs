@@ -275,7 +275,7 @@ fn replication(_whole: &Whole, core: &Core, text: &mut String) {
         );
         line(text, &format!("slave{index}"), value);
     }
-    line(text, "master_failover_state", "no-failover");
+    line(text, "master_failover_state", facts.failover.name());
     line(text, "master_replid", &facts.replid);
     line(text, "master_replid2", &facts.replid2);
     lines(

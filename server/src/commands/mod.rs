@@ -20,6 +20,7 @@ mod digest;
 mod dump;
 mod execute;
 mod expire;
+mod failover;
 mod generic;
 mod generic_walk;
 mod help;
@@ -59,6 +60,7 @@ pub use core::{Core, LoadFacts, LogFacts, NodeFacts, Spread};
 pub use ctx::{Ctx, Data, Expiry};
 pub use debug::Cut;
 pub use execute::{execute_local, visit_key};
+pub use failover::{FailoverPlan, FailoverState};
 pub use generic_walk::{WalkFilter, WalkPlan, walk_step};
 pub use lookup::{Recent, Table, table};
 pub use outbox::{Effects, Mark, Outbox};
@@ -94,6 +96,7 @@ pub const FAMILIES: &[&[Command]] = &[
     server::COMMANDS,
     persistence::COMMANDS,
     replication::COMMANDS,
+    failover::COMMANDS,
     command_info::COMMANDS,
     config_commands::COMMANDS,
     info::COMMANDS,

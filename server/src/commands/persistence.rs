@@ -1,6 +1,6 @@
 //! The server family's commands about files: asked of the log core, which writes them all.
 
-use super::{Args, Categories, Command, Core, Flags, Group, NodeFacts, Run};
+use super::{Args, Categories, Command, Core, FailoverPlan, Flags, Group, NodeFacts, Run};
 use crate::resp::{Refusal, Reply};
 
 /// What a client asks of the log core.
@@ -9,15 +9,28 @@ pub enum Task {
     /// A snapshot; the reply waits for its end.
     Save,
     /// A snapshot; `schedule`: if another one or a rewrite is under way, afterwards.
-    BgSave { schedule: bool },
+    BgSave {
+        schedule: bool,
+    },
     /// A new append-only file that begins with a snapshot.
     RewriteAof,
     /// Answers once so many replicas have what this session wrote, or the time is up; 0 ms: for ever.
-    Wait { replicas: i64, timeout_ms: u64 },
+    Wait {
+        replicas: i64,
+        timeout_ms: u64,
+    },
     /// As above, for what is on their disks, and on this server's.
-    WaitAof { local: bool, replicas: i64, timeout_ms: u64 },
+    WaitAof {
+        local: bool,
+        replicas: i64,
+        timeout_ms: u64,
+    },
     /// Follow this primary; none: be one.
     ReplicaOf(Option<(Box<str>, u16)>),
+    Failover(FailoverPlan),
+    AbortFailover,
+    /// The link of this client number is to be closed.
+    EndLink(u64),
     /// The session that waits for the reply named is gone.
     GiveUp,
 }
@@ -47,8 +60,8 @@ impl Task {
                 reply.int(i64::from(node.log.durable_offset >= node.log.offset && node.log.offset > 0));
                 reply.int(0);
             }
-            Task::ReplicaOf(_) => reply.ok(),
-            Task::GiveUp => {}
+            Task::ReplicaOf(_) | Task::Failover(_) | Task::AbortFailover => reply.ok(),
+            Task::EndLink(_) | Task::GiveUp => {}
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The server family's commands about replication, and what the rest of the server tells and is told of it.
 
 use super::refusals::quoted;
-use super::{Args, Categories, Command, Control, Core, Flags, Group, Run, Task};
+use super::{Args, Categories, Client, Command, Control, Core, FailoverState, Flags, Group, Run, Task};
 use crate::resp::{Argv, Refusal, Reply, parse_i64};
 
 /// How a connection asks to become a replica.
@@ -11,6 +11,8 @@ pub enum SyncRequest {
     Full,
     /// PSYNC replid offset: the stream from `offset` (1-based as on the wire, -1: none) of that history ("?": none).
     Partial { replid: Box<str>, offset: i64 },
+    /// The same from our primary, once this server has taken over from it.
+    TakeOver { replid: Box<str>, offset: i64 },
 }
 
 /// What REPLCONF told of a connection before PSYNC.
@@ -100,6 +102,9 @@ pub struct ReplicationFacts {
     pub full_syncs: u64,
     pub partial_syncs: u64,
     pub partial_refused: u64,
+    pub failover: FailoverState,
+    /// The connections of the replicas and of the primary.
+    pub links: Vec<Client>,
 }
 
 impl ReplicationFacts {
@@ -145,11 +150,19 @@ impl SyncRequest {
     pub fn parse(core: &Core, argv: Argv) -> Result<SyncRequest, Refusal> {
         /// More than any history's name has.
         const NAMED: usize = 64;
-        if argv.len() > 3 && argv.get(3).eq_ignore_ascii_case(b"failover") {
-            return Err(Refusal::err("PSYNC FAILOVER is not supported"));
+        let facts = &core.node.replication;
+        let primary = facts.primary.as_ref();
+        let takes_over = argv.len() > 3 && argv.get(3).eq_ignore_ascii_case(b"failover");
+        if takes_over && primary.is_none() {
+            return Err(Refusal::err("PSYNC FAILOVER can't be sent to a master."));
         }
-        let primary = core.node.replication.primary.as_ref();
-        if primary.is_some_and(|primary| primary.link != Link::Connected) {
+        if takes_over && !argv.get(1).eq_ignore_ascii_case(facts.replid.as_bytes()) {
+            return Err(Refusal::err("PSYNC FAILOVER replid must match my replid."));
+        }
+        if facts.failover != FailoverState::None {
+            return Err(Refusal::Text("NOMASTERLINK Can't SYNC while failing over".into()));
+        }
+        if !takes_over && primary.is_some_and(|primary| primary.link != Link::Connected) {
             let line = "NOMASTERLINK Can't SYNC while not connected with my master";
             return Err(Refusal::Text(line.into()));
         }
@@ -159,7 +172,10 @@ impl SyncRequest {
         let replid = argv.get(1);
         let replid = quoted(&replid[..replid.len().min(NAMED)]).into();
         let offset = parse_i64(argv.get(2)).ok_or(Refusal::NotInteger)?;
-        Ok(SyncRequest::Partial { replid, offset })
+        Ok(match takes_over {
+            true => SyncRequest::TakeOver { replid, offset },
+            false => SyncRequest::Partial { replid, offset },
+        })
     }
 }
 
@@ -469,7 +485,19 @@ mod tests {
         let there = SyncRequest::Partial { replid: "abc".into(), offset: 17 };
         assert_eq!(parsed(&shell, "PSYNC abc 17"), Ok(there));
         assert_eq!(parsed(&shell, "PSYNC abc x"), Err(Refusal::NotInteger));
-        assert!(parsed(&shell, "PSYNC abc 1 FAILOVER").is_err());
+        let refusal = |shell: &Shell, line: &str| parsed(shell, line).unwrap_err().line().into_owned();
+        let why = "ERR PSYNC FAILOVER can't be sent to a master.";
+        assert_eq!(refusal(&shell, "PSYNC abc 1 FAILOVER"), why);
+        let mut other = follower(Link::Connecting);
+        assert_eq!(
+            refusal(&other, "PSYNC abc 1 failover"),
+            "ERR PSYNC FAILOVER replid must match my replid."
+        );
+        let id = "e".repeat(40);
+        let there = SyncRequest::TakeOver { replid: id.as_str().into(), offset: 17 };
+        assert_eq!(parsed(&other, &format!("PSYNC {id} 17 FAILOVER")), Ok(there), "whatever its link");
+        other.cores[0].node.replication.failover = FailoverState::InProgress;
+        assert_eq!(refusal(&other, &format!("PSYNC {id} 17")), "NOMASTERLINK Can't SYNC while failing over");
         let refused =
             parsed(&follower(Link::Sync), "PSYNC ? -1").map_err(|refusal| refusal.line().into_owned());
         let line = "NOMASTERLINK Can't SYNC while not connected with my master";

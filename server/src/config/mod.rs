@@ -122,6 +122,8 @@ pub struct Settings {
     /// Bytes.
     pub repl_backlog_size: u64,
     pub repl_backlog_disk_size: u64,
+    /// Seconds; 0 = for ever.
+    pub repl_backlog_ttl: u64,
     /// Seconds.
     pub repl_diskless_sync_delay: u32,
 
@@ -204,6 +206,7 @@ impl Settings {
             repl_disable_tcp_nodelay: false,
             repl_backlog_size: 0,
             repl_backlog_disk_size: 0,
+            repl_backlog_ttl: 0,
             repl_diskless_sync_delay: 0,
             shards: None,
             server_cpulist: CpuList::default(),

@@ -408,4 +408,9 @@ fn a_prelude_is_in_the_file_and_not_in_the_stream() {
     assert_eq!(places(&journal, 240), [(second, 48)]);
     assert_eq!(journal.oldest(), Some(100 + LONGEST_PRELUDE));
     assert!(journal.locate(110).next().is_none(), "it may be a prelude, for all that is known");
+    let manifest = Manifest::adopt("a", "a");
+    let mut early = Journal::begin(manifest, 3, AppendFsync::No, b"SELECT 3".to_vec());
+    let opening = steps(&mut early, 0);
+    early.stepped(opening.len(), 0, 0);
+    assert_eq!((early.oldest(), early.locate(5).count()), (None, 0), "it begins before the stream does");
 }

@@ -163,8 +163,8 @@ impl CoreLoop {
             }
         }
         for (conn, socket) in std::mem::take(&mut self.detached) {
-            let Some(HandOver { addr, request, identity, .. }) = self.leaving.remove(&conn) else { continue };
-            let newcomer = Newcomer { socket, addr, request, identity };
+            let Some(HandOver { client, request, .. }) = self.leaving.remove(&conn) else { continue };
+            let newcomer = Newcomer { socket, client, request };
             self.port.send(self.machine.post.cores(), Mail::Replica(Box::new(newcomer)));
         }
         for (listener, socket) in std::mem::take(&mut self.accepted) {
@@ -203,7 +203,12 @@ impl CoreLoop {
                 Mail::Messages(messages) => {
                     for message in messages {
                         // A session's transactions wait for its batches, so that nothing of it overtakes them here.
-                        if matches!(message, Message::Batch(_)) && self.log_side.is_full() {
+                        let waits = match message {
+                            Message::Batch(_) => self.log_side.is_full(),
+                            Message::Fence(_) => !self.postponed.is_empty(),
+                            _ => false,
+                        };
+                        if waits {
                             self.postponed.push_back((from, message));
                         } else {
                             self.machine.message(from, message);

@@ -10,29 +10,31 @@ use slab::Slab;
 
 use super::files::{Directory, flush_directory};
 use super::loading::{Loader, Shards, Underway};
-use super::mail::{Mail, Serve};
+use super::mail::{Mail, Newcomer, Serve};
 use super::progress::Progress;
 use super::shared::Shared;
 use super::snapshot::{self, Asker, Purpose, Snapshot};
-use crate::commands::{Ask, Cut, LoadFacts, LogFacts, ReplicationFacts, Task};
+use crate::commands::{Ask, Client, Cut, LoadFacts, LogFacts, ReplicationFacts, Task};
 use crate::config::Settings;
 use crate::keyspace::Ring;
 use crate::log::{
     Action, Doing, Journal, Manifest, Merged, Merger, Part, Step, manifest_name, select, temporary,
 };
-use crate::replication::{Goal, History, Primary, ReplicaId, Waiters};
+use crate::replication::{Failover, Goal, History, Primary, ReplicaId, Waiters};
 use crate::resp::Reply;
 use crate::runtime::{
     ConnId, Event, Fault, FileDone, FileOp, Net, NetOptions, Port, Wait, Waker, clock, process, write_through,
 };
 use crate::transaction::{Late, Message};
 
+mod failover;
 mod figures;
 mod following;
 mod replicas;
 mod snapshots;
 mod start;
 
+use failover::Pause;
 use figures::DiskFigures;
 use following::{Role, Upstream};
 use start::find_manifest;
@@ -108,7 +110,7 @@ struct LogCore {
     stopping: bool,
     /// The servers that follow this one, by the numbers of their connections.
     primary: Primary,
-    links: Slab<()>,
+    links: Slab<Box<Client>>,
     /// Clients that wait for replicas: those that asked in this turn, in the last one, and all before.
     asked_waits: Vec<Wish>,
     ripe_waits: Vec<Wish>,
@@ -117,8 +119,12 @@ struct LogCore {
     /// The server that this one follows; what it is to become, and the cut under way for that.
     upstream: Option<Upstream>,
     next_role: Option<Role>,
-    role_cut: Option<NonZeroU64>,
+    role_cut: Option<(NonZeroU64, Cut)>,
     role_askers: Vec<Asker>,
+    /// Whether clients' writes wait for that; the replica that is to take over from us, our primary that wants us to.
+    pause: Pause,
+    failover: Option<Failover>,
+    successions: Vec<Newcomer>,
     /// While stopping: how long replicas are waited for, ms.
     part_until: Option<u64>,
 }
@@ -199,6 +205,9 @@ impl LogCore {
             next_role: None,
             role_cut: None,
             role_askers: Vec::new(),
+            pause: Pause::default(),
+            failover: None,
+            successions: Vec::new(),
             part_until: None,
         })
     }
@@ -243,6 +252,7 @@ impl LogCore {
         self.take_mail();
         self.merge();
         self.tell_fault();
+        self.look_after_failover();
         self.look_after_role();
         self.write_snapshot();
         self.settle_waits();
@@ -298,6 +308,7 @@ impl LogCore {
                 }
                 Mail::Settings(settings) => self.apply_settings(*settings),
                 Mail::Replica(newcomer) => self.welcome(*newcomer),
+                Mail::Quiet(number) => self.quiet(number),
                 _ => unreachable!("shards send the log core nothing else"),
             }
         }
@@ -309,6 +320,9 @@ impl LogCore {
         self.primary.set_bounds(replicas::bounds(&self.settings));
         if let Some(journal) = &mut self.journal {
             journal.set_policy(self.settings.appendfsync);
+        }
+        for id in self.primary.ids() {
+            self.net.set_nodelay(id, !self.settings.repl_disable_tcp_nodelay);
         }
         if self.settings.appendonly == before.appendonly {
             return;
@@ -393,8 +407,8 @@ impl LogCore {
             }
         }
         self.stream = stream;
-        if number.is_some() && number == self.role_cut {
-            self.begin_role();
+        if let Some((_, kind)) = self.role_cut.take_if(|(due, _)| Some(*due) == number) {
+            self.begin_role(kind, at);
         }
     }
 

@@ -65,6 +65,8 @@ impl LogSide {
                 machine.apply(&bytes);
             }
             Mail::Serve(serve) => self.serve(serve, machine),
+            Mail::Pause(Some(number)) => machine.pause_writes(number),
+            Mail::Pause(None) => machine.resume_writes(),
             Mail::WriteFault(fault) => machine.core.write_fault = fault,
             Mail::Facts(facts) => {
                 let (log, replication) = *facts;
@@ -122,6 +124,9 @@ impl LogSide {
         }
         for ask in std::mem::take(&mut machine.core.asks) {
             port.send(self.log, Mail::Ask(ask));
+        }
+        if let Some(number) = machine.take_quiet() {
+            port.send(self.log, Mail::Quiet(number));
         }
         self.walk_cut(machine, port);
         self.tell_applied(machine, port);

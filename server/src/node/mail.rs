@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use super::door::Arrival;
-use crate::commands::{Ask, Cut, Effects, LogFacts, ReplicaIdentity, ReplicationFacts, SyncRequest};
+use crate::commands::{Ask, Client, Cut, Effects, LogFacts, ReplicationFacts, SyncRequest};
 use crate::config::Settings;
 use crate::keyspace::Chunk;
 use crate::rdb::Codec;
@@ -32,6 +32,8 @@ pub enum Mail {
     Replica(Box<Newcomer>),
     /// Settings have changed.
     Settings(Box<Settings>),
+    /// No write from before the pause of this number is under way from this core.
+    Quiet(u64),
 
     // ---- from the log core to a shard ----
     /// How far the shard's effects have come.
@@ -48,6 +50,8 @@ pub enum Mail {
     Apply(Vec<u8>),
     /// Loading has ended.
     Serve(Serve),
+    /// Clients' writes are to wait, in a pause of this number; or go on again.
+    Pause(Option<u64>),
     /// Why writes are refused from now on, or that they are not any more.
     WriteFault(Option<Box<str>>),
     /// News for INFO.
@@ -57,9 +61,8 @@ pub enum Mail {
 /// A connection that its shard has handed over. All replies to it have left.
 pub struct Newcomer {
     pub socket: OwnedFd,
-    pub addr: Box<str>,
+    pub client: Box<Client>,
     pub request: SyncRequest,
-    pub identity: ReplicaIdentity,
 }
 
 /// Numbers of a shard's effects: up to `taken` they are out of memory, up to `durable` on the disk.

@@ -2,6 +2,7 @@
 //!
 //! State machines without I/O: bytes, completions and the time come in, actions go out.
 
+mod failover;
 mod history;
 mod marks;
 mod primary;
@@ -10,6 +11,7 @@ mod replica;
 mod simulation;
 mod waiters;
 
+pub use failover::{Failover, Step};
 pub use history::History;
 pub use primary::{Bounds, Next, Primary, ReplicaId};
 pub use replica::{Action, Manners, Position, Replica};

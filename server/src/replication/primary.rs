@@ -32,6 +32,8 @@ pub type ReplicaId = u32;
 pub struct Bounds {
     /// Bytes of the stream kept in memory while somebody follows.
     pub backlog: usize,
+    /// How long that is kept once nobody follows any more, ms; 0: for ever.
+    pub backlog_ttl_ms: u64,
     /// Bytes of the stream kept at most for replicas that are behind, if no file has them.
     pub most_kept: usize,
     /// Silence that ends a link, and how often the stream gets a sign of life; ms.
@@ -110,6 +112,8 @@ pub struct Primary {
     leaving: Vec<(ReplicaId, String)>,
     pinged_at: u64,
     marks: Marks,
+    /// Since when nobody follows, ms.
+    alone_since: Option<u64>,
     pub full_syncs: u64,
     pub partial_syncs: u64,
     pub partial_refused: u64,
@@ -126,6 +130,7 @@ impl Primary {
             leaving: Vec::new(),
             pinged_at: 0,
             marks: Marks::default(),
+            alone_since: None,
             full_syncs: 0,
             partial_syncs: 0,
             partial_refused: 0,
@@ -139,7 +144,17 @@ impl Primary {
         }
     }
 
-    /// Whether somebody follows, or did: the stream is then kept.
+    /// The stream, which ends at `end`, is kept from here on. A replica does it as well: those who followed its primary may
+    /// follow it one day.
+    pub fn keep_stream(&mut self, end: u64) {
+        self.backlog.get_or_insert_with(|| Backlog::new(self.bounds.backlog, end));
+    }
+
+    pub fn bounds(&self) -> Bounds {
+        self.bounds
+    }
+
+    /// Whether the stream is kept.
     pub fn is_active(&self) -> bool {
         self.backlog.is_some()
     }
@@ -185,7 +200,7 @@ impl Primary {
                 // It has received that much; what of it is applied it will say at once.
                 replica.stage = Stage::Follows { at };
                 self.partial_syncs += 1;
-                self.backlog.get_or_insert_with(|| Backlog::new(self.bounds.backlog, end));
+                self.keep_stream(end);
             }
             None if !replica.identity.eof => {
                 let why = "a replica must take snapshots without a length: REPLCONF capa eof";
@@ -356,14 +371,14 @@ impl Primary {
 
     /// The stream goes on with `bytes`. `on_disk`: files keep it too.
     pub fn append(&mut self, bytes: &[u8], on_disk: bool) {
-        let Some(backlog) = &mut self.backlog else { return };
         let needed = |replica: &Replica| match replica.stage {
             Stage::Loads { at } | Stage::Follows { at } => Some(at),
             Stage::Snapshot { .. } => self.walk.as_ref().and_then(|walk| walk.at),
             Stage::Waits { .. } => None,
         };
+        let oldest = self.staying().filter_map(|(_, replica)| needed(replica)).min();
+        let Some(backlog) = &mut self.backlog else { return };
         let end = backlog.end() + bytes.len() as u64;
-        let oldest = self.replicas.values().filter_map(needed).min();
         let behind = oldest.map_or(0, |oldest| (end - oldest) as usize);
         if !on_disk && behind > self.bounds.backlog {
             // In large steps: a resize to fit each batch would copy everything each time.
@@ -522,6 +537,23 @@ impl Primary {
         due && self.is_active()
     }
 
+    /// Once in a while. True: nobody has followed this server for so long, `leads` as it may have done, that memory keeps
+    /// nothing for those who may come back.
+    pub fn is_forsaken(&mut self, leads: bool, now: u64) -> bool {
+        if !leads || !self.is_alone() || !self.is_active() {
+            self.alone_since = None;
+            return false;
+        }
+        let since = *self.alone_since.get_or_insert(now);
+        let ttl = self.bounds.backlog_ttl_ms;
+        ttl > 0 && now > since.saturating_add(ttl)
+    }
+
+    /// Memory keeps nothing of the stream until somebody follows again.
+    pub fn drop_backlog(&mut self) {
+        self.backlog = None;
+    }
+
     // ---- figures ----
 
     /// Remembers when the stream came as far as it is now.
@@ -551,30 +583,50 @@ impl Primary {
         self.staying().map(|(_, replica)| replica).filter(follows)
     }
 
+    /// The replica found at this host and port: whether it follows.
+    pub fn find(&self, host: &str, port: u16) -> Option<bool> {
+        let found = |(_, replica): &(ReplicaId, &Replica)| replica.is_at(host, port);
+        self.staying().find(found).map(|(_, replica)| matches!(replica.stage, Stage::Follows { .. }))
+    }
+
+    /// Where a replica is found that has applied all of the stream, which ends at `end`; `wanted`: this one.
+    pub fn caught_up(&self, wanted: Option<&(Box<str>, u16)>, end: u64) -> Option<(Box<str>, u16)> {
+        let meant = |replica: &&Replica| wanted.is_none_or(|(host, port)| replica.is_at(host, *port));
+        let found = self.followers().filter(meant).find(|replica| replica.acked == end)?;
+        Some((found.host().into(), found.identity.port))
+    }
+
     pub fn facts(&self, now: u64) -> Vec<ReplicaFacts> {
         let end = self.backlog.as_ref().map_or(0, Backlog::end);
-        let facts = |(_, replica): (ReplicaId, &Replica)| {
-            let host = replica.addr.rsplit_once(':').map_or(&*replica.addr, |(host, _)| host);
-            let host: Box<str> = host.trim_start_matches('[').trim_end_matches(']').into();
-            ReplicaFacts {
-                ip: replica.identity.ip.clone().unwrap_or(host),
-                port: replica.identity.port,
-                state: match replica.stage {
-                    Stage::Waits { .. } => ReplicaState::WaitBgsave,
-                    Stage::Snapshot { .. } | Stage::Loads { .. } => ReplicaState::SendBulk,
-                    Stage::Follows { .. } => ReplicaState::Online,
-                },
-                offset: replica.acked,
-                lag_seconds: (now.saturating_sub(replica.heard_at) / 1000) as i64,
-                lag_bytes: end.saturating_sub(replica.acked),
-                lag_ms: self.marks.age(replica.acked, now),
-            }
+        let facts = |(_, replica): (ReplicaId, &Replica)| ReplicaFacts {
+            ip: replica.host().into(),
+            port: replica.identity.port,
+            state: match replica.stage {
+                Stage::Waits { .. } => ReplicaState::WaitBgsave,
+                Stage::Snapshot { .. } | Stage::Loads { .. } => ReplicaState::SendBulk,
+                Stage::Follows { .. } => ReplicaState::Online,
+            },
+            offset: replica.acked,
+            lag_seconds: (now.saturating_sub(replica.heard_at) / 1000) as i64,
+            lag_bytes: end.saturating_sub(replica.acked),
+            lag_ms: self.marks.age(replica.acked, now),
         };
         self.staying().map(facts).collect()
     }
 }
 
 impl Replica {
+    /// Where it wants to be found, else where its connection comes from.
+    fn host(&self) -> &str {
+        let host = self.addr.rsplit_once(':').map_or(&*self.addr, |(host, _)| host);
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        self.identity.ip.as_deref().unwrap_or(host)
+    }
+
+    fn is_at(&self, host: &str, port: u16) -> bool {
+        self.identity.port == port && self.host().eq_ignore_ascii_case(host)
+    }
+
     /// Up to where it can know the stream, whatever it says.
     fn sent(&self) -> u64 {
         if let Stage::Follows { at } = self.stage { at } else { 0 }

@@ -6,6 +6,7 @@ const ID: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
 fn bounds() -> Bounds {
     Bounds {
+        backlog_ttl_ms: 5000,
         backlog: 100,
         most_kept: 1000,
         timeout_ms: 60_000,
@@ -268,4 +269,17 @@ fn who_waits_for_a_slower_one_is_not_silent() {
     primary.tick(60_001);
     let left: Vec<_> = primary.leaving().into_iter().map(|(id, _)| id).collect();
     assert_eq!(left, [2]);
+}
+
+#[test]
+fn the_stream_is_forgotten_long_after_the_last_replica_has_gone() {
+    let mut primary = Primary::new(History::new("a".repeat(40)), bounds());
+    assert!(!primary.is_forsaken(true, 0), "there is nothing to forget");
+    primary.keep_stream(10);
+    for (now, leads) in [(0, true), (5000, true), (5001, false), (5002, true), (10_002, true)] {
+        assert!(!primary.is_forsaken(leads, now), "{now}");
+    }
+    assert!(primary.is_forsaken(true, 10_003));
+    primary.drop_backlog();
+    assert!(!primary.is_forsaken(true, 20_000) && !primary.is_active());
 }

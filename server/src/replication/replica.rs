@@ -68,6 +68,10 @@ pub enum Action {
     Continue {
         replid: Option<String>,
     },
+    /// The one that was to be our primary will not be it.
+    Declined {
+        why: String,
+    },
     /// More of the stream: whole commands and whole transactions, byte for byte.
     Stream(Vec<u8>),
 }
@@ -80,6 +84,8 @@ pub struct Replica {
     line: Vec<u8>,
     /// `None` while a snapshot is coming in, too.
     position: Option<Position>,
+    /// Whether the primary is one only once it has been asked to be.
+    promotion: Option<Promotion>,
     /// Up to where the stream has been applied; `None` until the snapshot is in.
     applied: Option<u64>,
     /// Up to where it is on our disk, if it is kept there.
@@ -110,6 +116,16 @@ enum Phase {
     Announced(Position),
     Snapshot(Position, Rest),
     Stream(Scanner),
+}
+
+/// A replica of ours that is to be our primary (PSYNC ... FAILOVER).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Promotion {
+    Asks,
+    /// It was asked, and the link went before the answer came: it may have heeded.
+    AsksAgain,
+    /// It does not heed now. If it did before, it is a primary, and answers as one.
+    Doubts,
 }
 
 /// What is yet to come of a snapshot.
@@ -147,6 +163,7 @@ impl Replica {
             line: Vec::new(),
             applied: position.as_ref().map(|position| position.offset),
             position,
+            promotion: None,
             flushed: None,
             asked: None,
             now_ms: 0,
@@ -157,6 +174,11 @@ impl Replica {
             sync_total: -1,
             largest_unit: REPLICATED_UNIT,
         }
+    }
+
+    /// The primary is a replica of ours that is to become one.
+    pub fn promote(&mut self) {
+        self.promotion = Some(Promotion::Asks);
     }
 
     /// The settings have changed. What has been told of us stays so until the next connection.
@@ -295,6 +317,11 @@ impl Replica {
             return;
         }
         self.actions.retain(|action| !matches!(action, Action::Send(_) | Action::Connect));
+        if let (Phase::Handshake(questions), Some(promotion)) = (&self.phase, &mut self.promotion)
+            && matches!(questions.front(), Some(Question::Psync))
+        {
+            *promotion = Promotion::AsksAgain;
+        }
         self.phase = Phase::Waiting { since_ms: self.now_ms };
         self.line = Vec::new();
         self.asked = None;
@@ -405,7 +432,12 @@ impl Replica {
     fn ask(&mut self) {
         let bytes = match &self.position {
             Some(Position { replid, offset }) => {
-                command(&[b"PSYNC", replid.as_bytes(), (offset + 1).to_string().as_bytes()])
+                let next = (offset + 1).to_string();
+                let mut words = vec![&b"PSYNC"[..], replid.as_bytes(), next.as_bytes()];
+                if matches!(self.promotion, Some(Promotion::Asks | Promotion::AsksAgain)) {
+                    words.push(b"FAILOVER");
+                }
+                command(&words)
             }
             None => command(&[b"PSYNC", b"?", b"-1"]),
         };
@@ -418,11 +450,12 @@ impl Replica {
         if let Some(position) = line.strip_prefix(b"+FULLRESYNC ") {
             let position = read_position(position)
                 .ok_or_else(|| format!("no position that could be followed: {}", quote(line)))?;
+            self.promotion = None;
             self.phase = Phase::Announced(position);
             return Ok(());
         }
         let Some(name) = line.strip_prefix(b"+CONTINUE") else {
-            return Err(format!("PSYNC was answered by {}", quote(line)));
+            return self.take_refusal(format!("PSYNC was answered by {}", quote(line)));
         };
         let name = match name.strip_prefix(b" ") {
             Some(name) => Some(read_id(name).ok_or_else(|| format!("no replication ID: {}", quote(line)))?),
@@ -436,12 +469,27 @@ impl Replica {
         if let Some(replid) = &replid {
             position.replid.clone_from(replid);
         }
+        self.promotion = None;
         self.phase = Phase::Stream(Scanner::of_stream(position.offset));
         self.actions.push_back(Action::Continue { replid });
         if self.applied.is_some() {
             self.tell();
         }
         Ok(())
+    }
+
+    /// Neither goes the stream on, nor begins it anew.
+    fn take_refusal(&mut self, why: String) -> Result<(), String> {
+        match self.promotion {
+            Some(Promotion::AsksAgain) => {
+                self.promotion = Some(Promotion::Doubts);
+                self.ask();
+                return Ok(());
+            }
+            Some(_) => self.actions.push_back(Action::Declined { why: why.clone() }),
+            None => {}
+        }
+        Err(why)
     }
 
     /// `$<length>`, or `$EOF:<mark>`.

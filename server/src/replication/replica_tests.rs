@@ -493,3 +493,44 @@ proptest! {
         }
     }
 }
+
+/// Asks for a promotion once more: what it says when its turn comes.
+fn asks_again(replica: &mut Replica, now_ms: u64) -> Vec<u8> {
+    replica.tick(now_ms);
+    replica.connected(now_ms);
+    replica.received(b"+PONG\r\n+OK\r\n+OK\r\n", now_ms);
+    let Some(Action::Send(bytes)) = drain(replica).pop() else { panic!("it asks") };
+    bytes
+}
+
+#[test]
+fn a_promotion_that_may_have_been_heeded_is_not_taken_for_refused() {
+    let (plain, promoting) = (words(&["PSYNC", ID_A, "101"]), words(&["PSYNC", ID_A, "101", "FAILOVER"]));
+    let refusal = b"-ERR PSYNC FAILOVER can't be sent to a master.\r\n";
+    let declined = |replica: &mut Replica| {
+        matches!(drain(replica)[..], [Action::Declined { .. }, Action::Disconnect { .. }])
+    };
+    let begin = || {
+        let mut replica = Replica::new(manners(), Some(position(ID_A, 100)));
+        replica.promote();
+        drain(&mut replica);
+        assert_eq!(asks_again(&mut replica, 0), promoting);
+        replica
+    };
+    let mut refused = begin();
+    refused.received(refusal, 0);
+    assert!(declined(&mut refused));
+    let mut lost = begin();
+    lost.disconnected("", 0);
+    assert_eq!(asks_again(&mut lost, RETRY_MS), promoting, "who knows");
+    lost.received(refusal, RETRY_MS);
+    assert_eq!(drain(&mut lost), [Action::Send(plain)]);
+    let mut heeded = begin();
+    heeded.received(format!("+CONTINUE {ID_B}\r\n").as_bytes(), 0);
+    assert_eq!(drain(&mut heeded)[0], Action::Continue { replid: Some(ID_B.to_owned()) });
+    heeded.disconnected("", 0);
+    assert_eq!(asks_again(&mut heeded, RETRY_MS), words(&["PSYNC", ID_B, "101"]), "it leads");
+    // Neither then nor before: it is no primary of ours.
+    lost.received(b"-NOMASTERLINK Can't SYNC while not connected with my master\r\n", RETRY_MS);
+    assert!(declined(&mut lost));
+}

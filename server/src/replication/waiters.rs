@@ -48,6 +48,11 @@ impl<T> Waiters<T> {
         self.waiting.retain(|waiter| !is_gone(&waiter.who));
     }
 
+    /// All of them wait no more.
+    pub fn drain(&mut self) -> impl Iterator<Item = T> {
+        self.waiting.drain(..).map(|waiter| waiter.who)
+    }
+
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }

@@ -454,6 +454,13 @@ impl Net {
         self.receive(conn);
     }
 
+    /// Whether small pieces leave at once. Best effort: at worst they leave later.
+    pub fn set_nodelay(&mut self, conn: ConnId, nodelay: bool) {
+        if let Some(socket) = self.sockets.get(conn) {
+            let _ = socket2::SockRef::from(&socket.fd).set_tcp_nodelay(nodelay);
+        }
+    }
+
     /// Sends `buf`, which is not empty. One send at a time: the next only after [`Event::Sent`].
     /// On a connection that failed or is being closed the buffer is dropped and nothing reported.
     pub fn send(&mut self, conn: ConnId, buf: Vec<u8>) {

@@ -38,9 +38,16 @@ impl Machine {
         })
     }
 
-    /// Begins a cut of this number on all shards, under a lock on everything.
+    /// Begins a cut of this number on all shards, under a lock on everything; one after the other.
     pub fn cut(&mut self, number: NonZeroU64, kind: Cut) {
-        let Some(key) = self.applier else { return };
+        self.cuts.push_back((number, kind));
+        self.begin_due_cut();
+    }
+
+    pub(super) fn begin_due_cut(&mut self) {
+        let idle = |key: &usize| self.sessions[*key].transaction.is_none();
+        let Some(key) = self.applier.filter(idle) else { return };
+        let Some((number, kind)) = self.cuts.pop_front() else { return };
         let digits = number.to_string();
         let argv = OwnedArgv::from_iter([&b"DEBUG"[..], b"CUT", digits.as_bytes(), kind.word().as_bytes()]);
         let row = Recent::default().resolve(argv.borrow()).expect("the table has the row");

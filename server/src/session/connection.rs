@@ -230,6 +230,8 @@ pub struct Session {
     pub watched: Vec<Watched>,
     /// Reply slot of a command for whose answer the session waits before it runs another (WAIT).
     pub blocked: Option<u64>,
+    /// Its next command is a write, and writes are paused.
+    pub postponed: bool,
     /// PSYNC or SYNC came: the session runs nothing more, and goes once its replies have left.
     pub sync: Option<Box<SyncRequest>>,
     /// The next command is a transaction, which waits for the replies to all before it.
@@ -263,6 +265,7 @@ impl Session {
             multi: None,
             watched: Vec::new(),
             blocked: None,
+            postponed: false,
             sync: None,
             barrier: false,
             window: limits::FIRST_WINDOW,
@@ -280,6 +283,7 @@ impl Session {
     pub fn is_stalled(&self) -> bool {
         self.transaction.is_some()
             || self.blocked.is_some()
+            || self.postponed
             || self.sync.is_some()
             || self.barrier && self.replies.outstanding() > 0
             || self.replies.awaited() >= self.window
@@ -289,7 +293,7 @@ impl Session {
 
     /// Whether the session waits for something that may take its time.
     pub fn is_waiting(&self) -> bool {
-        self.transaction.is_some() || self.blocked.is_some()
+        self.transaction.is_some() || self.blocked.is_some() || self.postponed
     }
 
     /// Output is about to leave at `now` (Unix µs): whether it should wait for replies that belong behind it, which it

@@ -52,12 +52,14 @@ impl Machine {
         self.core.last_tick = (self.core.ticks)();
         let mut stopped = None;
         for (index, route) in routes.iter().enumerate() {
-            if self.waits_for_replies(key, route) {
-                self.sessions[key].barrier = true;
+            let argv = commands.argv(index, buf);
+            let waits = self.waits_for_replies(key, route);
+            if waits || self.core.writes_paused && self.postpone(key, argv, route) {
+                self.sessions[key].barrier = waits;
                 stopped = Some(if index == 0 { 0 } else { commands.end(index - 1) });
                 break;
             }
-            self.run_command(key, commands.argv(index, buf), route);
+            self.run_command(key, argv, route);
             let gone = !self.sessions.contains(key);
             let last = index + 1 == routes.len();
             if gone || !last && (self.sessions[key].is_stalled() || self.core.clients[key].is_closing()) {
@@ -71,6 +73,25 @@ impl Machine {
             self.bound_output(key);
         }
         stopped
+    }
+
+    /// Stops the session before a write that nothing else speaks against: it waits for the end of the pause.
+    #[cold]
+    fn postpone(&mut self, key: usize, argv: Argv, route: &Route) -> bool {
+        if route.row == NO_ROW || self.applier == Some(key) {
+            return false;
+        }
+        let row = table().row(route.row);
+        let writes = match row.run {
+            Run::Control(Control::Exec) => self.queued_writes(key),
+            _ => row.is_write(),
+        };
+        let postponed = writes && self.admit(key, argv, route).is_ok();
+        if postponed {
+            self.sessions[key].postponed = true;
+            self.core.clients[key].flags |= ClientFlags::BLOCKED;
+        }
+        postponed
     }
 
     /// Whether a command must wait until all earlier ones have their replies: those that become transactions

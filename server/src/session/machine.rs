@@ -1,14 +1,15 @@
 //! One core without its sockets: events in, actions out.
 
 use std::collections::VecDeque;
+use std::num::NonZeroU64;
 
 use slab::Slab;
 
 use super::connection::Session;
 use super::dispatch::Route;
+use super::pause::Pausing;
 use crate::commands::{
-    Ask, Client, ClientFlags, Core, Expiry, Recent, ReplicaIdentity, Shutdown, Slowlog, SlowlogEntry,
-    SyncRequest, Task,
+    Ask, Client, ClientFlags, Core, Cut, Expiry, Recent, Shutdown, Slowlog, SlowlogEntry, SyncRequest, Task,
 };
 use crate::keyspace::{Access, KeyHasher, Ring};
 use crate::limits;
@@ -48,9 +49,8 @@ pub struct Actions {
 pub struct HandOver {
     /// Its session's key.
     pub key: usize,
-    pub addr: Box<str>,
+    pub client: Box<Client>,
     pub request: SyncRequest,
-    pub identity: ReplicaIdentity,
 }
 
 /// Who connected.
@@ -83,6 +83,9 @@ pub struct Machine {
     /// The session that applies the log, on the core that has it, and what first went wrong with that.
     pub apply_failure: Option<Box<str>>,
     pub(super) applier: Option<usize>,
+    /// Cuts that wait for the one under way.
+    pub(super) cuts: VecDeque<(NonZeroU64, Cut)>,
+    pub(super) pausing: Option<Pausing>,
     /// Distinguishes sessions that had the same key.
     serial: u64,
     /// Where the next sweep of the sessions begins.
@@ -111,6 +114,8 @@ impl Machine {
             partial: Vec::new(),
             apply_failure: None,
             applier: None,
+            cuts: VecDeque::new(),
+            pausing: None,
             serial: 0,
             swept: 0,
         }
@@ -125,7 +130,7 @@ impl Machine {
         core.out_of_memory = limit > 0 && used_memory > limit && !core.loading && !core.replica;
         shard.data.expiry = match core {
             _ if core.loading => Expiry::Keep,
-            _ if core.replica => Expiry::Hide,
+            _ if core.replica || core.frozen => Expiry::Hide,
             _ => Expiry::Remove,
         };
         shard.data.max_string = core.settings.proto_max_bulk_len;
@@ -300,7 +305,7 @@ impl Machine {
     pub fn hung_up(&mut self, key: usize) {
         if let Some(session) = self.sessions.get_mut(key) {
             session.half_closed = true;
-            if session.blocked.is_some() {
+            if session.blocked.is_some() || session.postponed {
                 // As in the reference server: what it waits for may never come.
                 return self.close(key);
             }
@@ -331,9 +336,8 @@ impl Machine {
     /// Asks for the connection to be handed over and forgets the session.
     fn hand_over(&mut self, key: usize) {
         let Some(request) = self.sessions[key].sync.take() else { return };
-        let client = &mut self.core.clients[key];
-        let identity = client.replica.take().map(|identity| *identity).unwrap_or_default();
-        self.actions.hand_over.push(HandOver { key, addr: client.addr.clone(), request: *request, identity });
+        let client = self.core.clients[key].clone();
+        self.actions.hand_over.push(HandOver { key, client, request: *request });
         self.forget(key);
     }
 
@@ -370,7 +374,7 @@ impl Machine {
         for key in keys.collect::<Vec<usize>>() {
             let session = &self.sessions[key];
             let waits = session.transaction.is_some() || !session.replies.is_done();
-            if now || !waits || session.blocked.is_some() {
+            if now || !waits || session.blocked.is_some() || session.postponed {
                 self.close(key);
             }
         }
@@ -425,12 +429,17 @@ impl Machine {
             Message::Replies(batch) => self.replied(*batch),
             Message::Late(late) => {
                 if let Some(key) = self.session_key(late.session) {
+                    if late.last {
+                        self.core.clients[key].flags |= ClientFlags::CLOSE_AFTER_REPLY;
+                    }
                     self.fill(key, late.reply, &late.bytes);
                     self.pump(key);
                 }
             }
             Message::Scheduled { id, verdict } => self.scheduled(id, verdict),
             Message::Executed(executed) => self.executed(*executed),
+            Message::Fence(number) => self.post.send(from, Message::FenceBack(number)),
+            Message::FenceBack(number) => self.fence_back(number),
         }
     }
 

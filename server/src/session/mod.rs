@@ -8,6 +8,7 @@ mod apply;
 mod connection;
 mod dispatch;
 mod machine;
+mod pause;
 mod transactions;
 mod upkeep;
 

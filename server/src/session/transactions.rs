@@ -60,6 +60,9 @@ impl Machine {
     }
 
     fn resume(&mut self, key: usize) {
+        if self.applier == Some(key) {
+            self.begin_due_cut();
+        }
         if self.sessions[key].transaction.is_none() {
             self.pump(key);
         }

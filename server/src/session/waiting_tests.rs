@@ -2,7 +2,7 @@
 
 use super::simulation::Sequence;
 use super::{HandOver, Machine, Peer};
-use crate::commands::{Ask, Core, Data, NodeFacts, ReplicaIdentity, SyncRequest, Task};
+use crate::commands::{Ask, ClientFlags, Core, Data, NodeFacts, ReplicaIdentity, SyncRequest, Task};
 use crate::config::Settings;
 use crate::keyspace::{KeyHasher, Keyspace, Ring};
 use crate::shard::Shard;
@@ -48,9 +48,10 @@ fn a_replica_is_handed_over_once_its_replies_have_left() {
     assert!(left(&mut machine).is_none() && machine.sessions() == 1, "a reply is under way");
     assert_eq!(output(&mut machine, key), "+OK\r\n");
     let gone = left(&mut machine).expect("it is to be handed over");
-    assert_eq!((gone.key, &*gone.addr), (key, "10.0.0.2:5"));
+    assert_eq!((gone.key, &*gone.client.addr), (key, "10.0.0.2:5"));
     assert_eq!(gone.request, SyncRequest::Partial { replid: "?".into(), offset: -1 });
-    assert_eq!(gone.identity, ReplicaIdentity { port: 7002, psync2: true, ..ReplicaIdentity::default() });
+    let identity = ReplicaIdentity { port: 7002, psync2: true, ..ReplicaIdentity::default() };
+    assert_eq!(gone.client.replica.as_deref(), Some(&identity));
     assert_eq!((machine.sessions(), machine.core.clients.len()), (0, 0));
     assert!(machine.actions.close.is_empty());
     assert_eq!(machine.shard.data.keyspace.len(0), 0, "nothing runs behind PSYNC");
@@ -107,7 +108,7 @@ fn a_session_that_waits_runs_nothing_else() {
     assert!(machine.core.clients[key].describe(0).contains(" flags=b "));
     machine.received(key, b"GET a\r\n");
     assert_eq!(output(&mut machine, key), "");
-    machine.message(0, Message::Late(Late { session, reply, bytes: b":1\r\n".to_vec() }));
+    machine.message(0, Message::Late(Late { session, reply, bytes: b":1\r\n".to_vec(), last: false }));
     assert_eq!(output(&mut machine, key), ":1\r\n+OK\r\n$1\r\n2\r\n");
     assert!(machine.core.clients[key].describe(0).contains(" flags=N "));
 }
@@ -159,4 +160,38 @@ fn on_a_replica_nothing_expires_nor_fails_for_memory() {
     assert_eq!(machine.apply_failure, None);
     machine.apply(b"SYNC\r\n");
     assert!(machine.apply_failure.is_some());
+}
+
+#[test]
+fn writes_wait_for_the_end_of_a_pause_and_nothing_else_does() {
+    let (mut machine, key) = machine();
+    let peer = Peer { fd: 1, addr: "10.0.0.3:5".into(), laddr: "10.0.0.1:6379".into(), unix: false };
+    let other = machine.connect(peer);
+    machine.received(key, b"SET a 1\r\nMULTI\r\nSET a 2\r\n");
+    machine.received(other, b"WATCH b\r\n");
+    assert_eq!(output(&mut machine, key), "+OK\r\n+OK\r\n+QUEUED\r\n");
+    assert_eq!(output(&mut machine, other), "+OK\r\n");
+    machine.pause_writes(7);
+    machine.finish_turn();
+    assert_eq!((machine.take_quiet(), machine.take_quiet()), (Some(7), None));
+    machine.received(key, b"EXEC\r\nGET a\r\n");
+    machine.received(other, b"SET a\r\nGET a\r\nDEL a\r\nGET a\r\n");
+    assert_eq!(output(&mut machine, key), "");
+    let refused = "-ERR wrong number of arguments for 'set' command\r\n$1\r\n1\r\n";
+    assert_eq!(output(&mut machine, other), refused);
+    assert!(machine.core.clients[key].is(ClientFlags::BLOCKED));
+    machine.resume_writes();
+    machine.finish_turn();
+    let (first, second) = (output(&mut machine, key), output(&mut machine, other));
+    assert!(first.starts_with("*1\r\n+OK\r\n$") && second == ":1\r\n$-1\r\n", "{first}{second}");
+    assert!(!machine.core.clients[key].is(ClientFlags::BLOCKED));
+    // Who hangs up does not wait.
+    machine.pause_writes(8);
+    machine.received(other, b"SET a 3\r\n");
+    machine.hung_up(other);
+    assert_eq!(machine.actions.close, [other]);
+    // A pause that has ended is never quiet.
+    machine.resume_writes();
+    machine.finish_turn();
+    assert_eq!(machine.take_quiet(), None);
 }

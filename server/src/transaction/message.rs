@@ -36,6 +36,9 @@ pub enum Message {
     Executed(Box<Executed>),
     /// A session lets go of keys it watched.
     Unwatch(Vec<(usize, Vec<u8>)>),
+    /// All that its sender has sent before has arrived once this comes back, by this number.
+    Fence(u64),
+    FenceBack(u64),
 }
 
 /// What a shard says to a ticket.
@@ -88,6 +91,8 @@ pub struct Late {
     pub session: u64,
     pub reply: u64,
     pub bytes: Vec<u8>,
+    /// The session ends behind it.
+    pub last: bool,
 }
 
 /// One thing to do on a shard. The number beside it in a message says which of the hop's works it is.

@@ -217,7 +217,7 @@ fn run_parked(site: &mut Site, parked: Parked) {
     site.core.last_tick = (site.core.ticks)();
     let call = Call { row, argv: argv.borrow(), routed: None, db, resp3, no_touch };
     shard::execute(site.shard, site.core, call, &mut bytes);
-    let late = Late { session: token.session, reply: token.reply, bytes };
+    let late = Late { session: token.session, reply: token.reply, bytes, last: false };
     answer(site, token.core, emitted, Message::Late(late));
 }
 

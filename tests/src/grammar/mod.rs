@@ -110,6 +110,7 @@ pub const ELSEWHERE: &[(&str, &str)] = &[
     ("COMMAND|INFO", "command_table"),
     ("COMMAND|LIST", "command_table"),
     ("DEBUG|CUT", "script save"),
+    ("FAILOVER", "failover"),
     ("INFO", "info"),
     ("LASTSAVE", "script save, and durability"),
     ("LATENCY|HISTOGRAM", "script latency-histogram"),

@@ -426,12 +426,6 @@ pub const REPLICATION: &[Setting] = &[
         "0",
         "bytes a replica may collect during a full sync",
     ),
-    Setting::kept(
-        "repl-backlog-ttl",
-        Form::Number(0, i64::MAX),
-        "3600",
-        "seconds it is kept without replicas",
-    ),
     Setting::kept("repl-diskless-sync", Form::Flag, "yes", "send a snapshot without writing it"),
     Setting::kept("repl-diskless-sync-max-replicas", Form::Number(0, INT), "0", "replicas that end the wait"),
     Setting::kept(

@@ -145,6 +145,13 @@ pub const REPLICATION: &[Setting] = &[
         "bytes of append-only files kept for them once a rewrite has replaced these; 0: none",
     ),
     Setting::server(
+        "repl-backlog-ttl",
+        Form::Number(0, i64::MAX),
+        Home::Number(|s| &mut s.repl_backlog_ttl),
+        "3600",
+        "seconds it is kept in memory without replicas; 0: for ever",
+    ),
+    Setting::server(
         "repl-diskless-sync-delay",
         Form::Number(0, INT),
         Home::Number(|s| &mut s.repl_diskless_sync_delay),

@@ -5,15 +5,17 @@
 
 use std::collections::VecDeque;
 use std::net::{TcpStream, ToSocketAddrs};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::Duration;
 
 use super::*;
-use crate::commands::{Cut, Link, PrimaryFacts};
+use crate::commands::{Client, ClientFlags, Cut, Link, PrimaryFacts};
 use crate::log::select;
 use crate::node::loading::Source;
+use crate::node::shared::Drawn;
 use crate::replication::{Action as Move, Manners, Position, Replica};
+use crate::session::Counters;
 
 /// Bytes of the stream under way to the applier before the link is read no further, and of a snapshot before it is loaded.
 const APPLYING: u64 = 4 << 20;
@@ -64,6 +66,9 @@ impl Upstream {
 impl LogCore {
     /// REPLICAOF. The answer comes when the role has changed.
     pub(super) fn change_role(&mut self, role: Role, asker: Option<Asker>) {
+        if self.failover.is_some() {
+            return self.answer(asker, Err("ERR REPLICAOF not allowed while failing over."));
+        }
         let same = match (&role, &self.upstream) {
             (_, _) if self.next_role.is_some() => false,
             (Role::Lead, None) => true,
@@ -91,8 +96,12 @@ impl LogCore {
 
     /// What is due for the role: the cut that ends the one before, and the link.
     pub(super) fn look_after_role(&mut self) {
-        if self.next_role.is_some() && self.role_cut.is_none() && self.snapshot.is_none() && !self.stopping {
-            self.begin_role_cut();
+        if self.role_cut.is_none() && !self.stopping {
+            if self.next_role.is_some() && self.snapshot.is_none() {
+                self.prepare_role();
+            } else if self.freezes() && self.snapshot.as_ref().is_none_or(|snapshot| snapshot.is_cut) {
+                self.begin_role_cut(Cut::Freeze);
+            }
         }
         self.poll_connecting();
         self.tick_upstream();
@@ -105,32 +114,52 @@ impl LogCore {
         self.obey();
     }
 
-    /// The applier first takes in what it has been given: the cut is to lie behind it.
-    fn begin_role_cut(&mut self) {
+    /// The cut is to lie behind all that belongs to the role before: what the applier has been given, and writes that have
+    /// begun, as they would take effect on a replica.
+    fn prepare_role(&mut self) {
         if self.follows() {
             self.leave_upstream("the role changes");
             if !self.is_applied() {
                 return;
             }
         }
+        if self.next_role == Some(Role::Lead) {
+            return self.begin_role_cut(Cut::Lead);
+        }
+        self.pause_writes();
+        if self.is_quiet() {
+            self.begin_role_cut(Cut::Follow);
+        }
+    }
+
+    fn begin_role_cut(&mut self, kind: Cut) {
         self.cuts += 1;
         let number = NonZeroU64::MIN.saturating_add(self.cuts);
-        let cut = if self.next_role == Some(Role::Lead) { Cut::Lead } else { Cut::Follow };
-        self.role_cut = Some(number);
-        self.port.send(0, Mail::Cut(number, cut));
+        self.role_cut = Some((number, kind));
+        self.port.send(0, Mail::Cut(number, kind));
     }
 
     fn is_applied(&self) -> bool {
         self.underway.applied.bytes == self.underway.fed && self.underway.applied.outstanding == 0
     }
 
-    /// The cut between two roles lies at the stream's end: the new one begins.
-    pub(super) fn begin_role(&mut self) {
-        self.role_cut = None;
+    /// The cut between two roles lies at offset `at`: the new one begins. What is wanted may have changed meanwhile;
+    /// then another cut follows.
+    pub(super) fn begin_role(&mut self, kind: Cut, at: u64) {
+        if kind == Cut::Freeze {
+            return self.frozen();
+        }
         // It may have come up again while the cut was under way.
         self.leave_upstream("the role changes");
-        let at = self.merger.at();
-        match self.next_role.take() {
+        let is_meant = |role: &mut Role| (*role == Role::Lead) == (kind == Cut::Lead);
+        match self.next_role.take_if(is_meant) {
+            _ if kind == Cut::Lead => {
+                self.upstream = None;
+                self.found_due = self.founding.is_some();
+                self.primary.rename(clock::random_id(), at);
+                self.note_history();
+                tracing::info!("this is a primary now, from offset {at} on");
+            }
             Some(Role::Follow { host, port }) => {
                 let position = Position { replid: self.primary.history.id.clone(), offset: at };
                 if let Some(db) = self.merger.db() {
@@ -139,16 +168,21 @@ impl LogCore {
                 }
                 self.merger.forget_db();
                 self.follow(host, port, Some(position));
+                self.unblock_waits();
             }
-            _ => {
-                self.upstream = None;
-                self.found_due = self.founding.is_some();
-                self.primary.rename(clock::random_id(), at);
-                self.note_history();
-                tracing::info!("this is a primary now, from offset {at} on");
-            }
+            _ => {}
+        }
+        if self.next_role.is_some() {
+            return;
+        }
+        match (&self.failover, &mut self.upstream) {
+            (Some(_), Some(upstream)) => upstream.replica.promote(),
+            _ => self.resume_writes(),
         }
         self.publish();
+        for newcomer in std::mem::take(&mut self.successions) {
+            self.welcome(newcomer);
+        }
         for asker in std::mem::take(&mut self.role_askers) {
             self.answer(Some(asker), Ok("OK"));
         }
@@ -213,7 +247,8 @@ impl LogCore {
             Err(TryRecvError::Disconnected) => "the thread that connects has gone".to_owned(),
             Ok(Err(error)) => error.to_string(),
             Ok(Ok(socket)) => {
-                let conn = self.links.insert(()) as ConnId;
+                let client = link_to_primary(&socket, Drawn(Arc::clone(&self.shared)).next_client());
+                let conn = self.links.insert(Box::new(client)) as ConnId;
                 upstream.connecting = None;
                 upstream.conn = Some(conn);
                 upstream.paused = false;
@@ -247,6 +282,7 @@ impl LogCore {
                 }
                 Move::EndFull => upstream.ended = Some(Ok(())),
                 Move::Continue { replid } => self.go_on(replid),
+                Move::Declined { why } => self.end_failover(&why),
                 Move::Stream(bytes) => upstream.held.push_back(bytes),
             }
         }
@@ -300,6 +336,8 @@ impl LogCore {
             self.note_history();
         }
         tracing::info!("following from offset {at} on");
+        self.primary.keep_stream(at);
+        self.conclude_failover();
         self.link_is_up();
         self.publish();
     }
@@ -372,6 +410,7 @@ impl LogCore {
             "full sync from offset {offset}: {}",
             size.map_or("streamed".to_owned(), |size| format!("{size} bytes"))
         );
+        self.conclude_failover();
         if self.snapshot.is_some() {
             self.fail_snapshot(&std::io::Error::other("a primary sends everything anew"));
         }
@@ -399,6 +438,7 @@ impl LogCore {
                 self.merger.jump(offset);
                 self.progress.iter_mut().for_each(|progress| progress.consumed.clear());
                 self.primary.begin_anew(History::new(replid));
+                self.primary.keep_stream(offset);
                 self.link_is_up();
                 self.found_due = self.founding.is_some();
                 tracing::info!("full sync done");
@@ -452,6 +492,18 @@ impl LogCore {
             sync_total: replica.sync_total(),
         })
     }
+}
+
+/// What CLIENT LIST says of the link to the primary.
+fn link_to_primary(socket: &OwnedFd, id: u64) -> Client {
+    let socket_ref = socket2::SockRef::from(socket);
+    let name = |addr: std::io::Result<socket2::SockAddr>| -> Box<str> {
+        addr.ok().and_then(|addr| addr.as_socket()).map(|addr| addr.to_string()).unwrap_or_default().into()
+    };
+    let (addr, laddr) = (name(socket_ref.peer_addr()), name(socket_ref.local_addr()));
+    let mut client = Client::new(id, socket.as_raw_fd(), addr, laddr, clock::unix_us() / 1000);
+    client.flags |= ClientFlags::PRIMARY;
+    client
 }
 
 /// The snapshot that the link brings, as a file to load.

@@ -3,7 +3,7 @@
 use std::os::unix::fs::FileExt;
 
 use super::*;
-use crate::commands::ReplicationFacts;
+use crate::commands::{ClientFlags, ReplicationFacts, SyncRequest};
 use crate::node::mail::Newcomer;
 use crate::replication::{Bounds, Goal, Next, Reached};
 
@@ -11,13 +11,18 @@ use crate::replication::{Bounds, Goal, Next, Reached};
 const PARTING_MS: u64 = 2000;
 
 const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
-const GETACK: &[u8] = b"*3\r\n$8\r\nREPLCONF\r\n$6\r\nGETACK\r\n$1\r\n*\r\n";
+pub(super) const GETACK: &[u8] = b"*3\r\n$8\r\nREPLCONF\r\n$6\r\nGETACK\r\n$1\r\n*\r\n";
+
+/// Ends a wait for replicas on a server that has become one.
+const UNBLOCKED: &str =
+    "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)";
 
 /// What the settings say about replicas.
 pub(super) fn bounds(settings: &Settings) -> Bounds {
     let ms = |seconds: u32| u64::from(seconds) * 1000;
     Bounds {
         backlog: settings.repl_backlog_size as usize,
+        backlog_ttl_ms: settings.repl_backlog_ttl.saturating_mul(1000),
         most_kept: crate::limits::BEHIND_IN_MEMORY.max(settings.repl_backlog_size as usize),
         timeout_ms: ms(settings.repl_timeout),
         ping_ms: ms(settings.repl_ping_replica_period),
@@ -29,16 +34,21 @@ pub(super) fn bounds(settings: &Settings) -> Bounds {
 impl LogCore {
     /// A connection asked to become a replica.
     pub(super) fn welcome(&mut self, newcomer: Newcomer) {
-        let Newcomer { socket, addr, request, identity } = newcomer;
-        if self.facts.loading {
+        if matches!(newcomer.request, SyncRequest::TakeOver { .. }) {
+            return self.take_over(newcomer);
+        }
+        let Newcomer { socket, mut client, request } = newcomer;
+        if self.facts.loading || self.failover.is_some() {
             // It was on its way when a full sync of our own began; it comes again.
             return;
         }
+        let addr = client.addr.clone();
         tracing::info!("{addr} asks to follow: {request:?}");
-        let id = self.links.insert(()) as ReplicaId;
-        // Best effort: without it small batches merely leave later.
-        let _ = socket2::SockRef::from(&socket).set_tcp_nodelay(!self.settings.repl_disable_tcp_nodelay);
+        let identity = client.replica.take().map(|identity| *identity).unwrap_or_default();
+        client.flags |= ClientFlags::REPLICA;
+        let id = self.links.insert(client) as ReplicaId;
         self.net.adopt(socket, id);
+        self.net.set_nodelay(id, !self.settings.repl_disable_tcp_nodelay);
         let files = self.journal.as_ref().and_then(Journal::oldest);
         self.primary.admit(id, (addr, request, identity), (self.merger.at(), files), now_ms());
     }
@@ -51,6 +61,7 @@ impl LogCore {
             match event {
                 Event::File(ended) => done.push(ended),
                 Event::Received { conn, bytes } => {
+                    links[conn as usize].last_active = clock::unix_us() / 1000;
                     match upstream.as_mut().filter(|upstream| upstream.is_on(conn)) {
                         Some(upstream) => upstream.received(bytes, now),
                         None => primary.received(conn, bytes, now),
@@ -127,7 +138,7 @@ impl LogCore {
     }
 
     /// Puts a command of the log core's own into the stream.
-    fn emit(&mut self, command: &[u8]) {
+    pub(super) fn emit(&mut self, command: &[u8]) {
         if self.follows() || matches!(self.next_role, Some(Role::Follow { .. })) {
             // The stream is the primary's, to the byte, and so may its name be already.
             return;
@@ -147,7 +158,10 @@ impl LogCore {
     /// What is due a few times a second.
     pub(super) fn look_after_replicas(&mut self) {
         let now = now_ms();
-        if self.primary.tick(now) {
+        if self.primary.is_forsaken(!self.follows() && self.next_role.is_none(), now) {
+            self.forget_stream();
+        }
+        if self.primary.tick(now) && self.failover.is_none() {
             self.emit(PING);
         }
         if !self.stopping && self.primary.wants_walk(now) && !self.is_sync_queued() {
@@ -155,6 +169,16 @@ impl LogCore {
         }
         let wanted = self.settings.min_replicas_to_write as usize;
         self.too_few_replicas = !self.follows() && self.primary.good(now) < wanted;
+    }
+
+    /// Nobody has come back for what memory keeps. Who comes now gets it from the files or, where there are none, begins anew.
+    fn forget_stream(&mut self) {
+        tracing::info!("nobody follows any more: the backlog is released");
+        self.primary.drop_backlog();
+        if !self.journal.as_ref().is_some_and(Journal::is_founded) {
+            self.primary.begin_anew(History::new(clock::random_id()));
+            self.note_history();
+        }
     }
 
     fn is_sync_queued(&self) -> bool {
@@ -167,6 +191,10 @@ impl LogCore {
     /// A client waits for what it has written so far. All of that has been sent to us, but some of it may have come
     /// after the question, so where the stream ends is looked at a turn later.
     pub(super) fn wait_for(&mut self, asker: Option<Asker>, goal: Goal, timeout_ms: u64) {
+        if self.follows() {
+            // The role changed while the question was on its way.
+            return self.unblock(asker);
+        }
         let until = (timeout_ms > 0).then(|| now_ms().saturating_add(timeout_ms));
         self.asked_waits.push((asker, goal, until));
     }
@@ -176,6 +204,18 @@ impl LogCore {
         self.asked_waits.retain(|(waiting, ..)| *waiting != asker);
         self.ripe_waits.retain(|(waiting, ..)| *waiting != asker);
         self.waiters.forget(|waiting| *waiting == asker);
+    }
+
+    /// Nobody waits for replicas of a replica.
+    pub(super) fn unblock_waits(&mut self) {
+        let asked = self.asked_waits.drain(..).chain(self.ripe_waits.drain(..)).map(|(asker, ..)| asker);
+        for asker in asked.chain(self.waiters.drain()).collect::<Vec<_>>() {
+            self.unblock(asker);
+        }
+    }
+
+    fn unblock(&mut self, asker: Option<Asker>) {
+        self.reply(asker, true, |reply| reply.error_line(UNBLOCKED));
     }
 
     pub(super) fn settle_waits(&mut self) {
@@ -212,6 +252,30 @@ impl LogCore {
 
     // ---- figures, and the end ----
 
+    /// The connections that are not being closed.
+    fn open_links(&self) -> impl Iterator<Item = (ConnId, &Client)> {
+        let replicas = self.primary.ids();
+        let upstream = |conn| self.upstream.as_ref().is_some_and(|upstream| upstream.is_on(conn));
+        let links = self.links.iter().map(|(conn, client)| (conn as ConnId, &**client));
+        links.filter(move |(conn, _)| replicas.contains(conn) || upstream(*conn))
+    }
+
+    /// CLIENT KILL. Who is left comes again.
+    pub(super) fn end_link(&mut self, client: u64) {
+        let found = self.open_links().find(|(_, link)| link.id == client).map(|(conn, _)| conn);
+        match found {
+            Some(conn) if self.upstream.as_ref().is_some_and(|upstream| upstream.is_on(conn)) => {
+                self.leave_upstream("CLIENT KILL");
+            }
+            Some(conn) => {
+                tracing::info!("a replica is left: CLIENT KILL");
+                self.primary.gone(conn);
+                self.net.close(conn);
+            }
+            None => {}
+        }
+    }
+
     pub(super) fn replication_facts(&self) -> ReplicationFacts {
         let history = &self.primary.history;
         let (earlier, second) = match &history.earlier {
@@ -233,6 +297,8 @@ impl LogCore {
             full_syncs: self.primary.full_syncs,
             partial_syncs: self.primary.partial_syncs,
             partial_refused: self.primary.partial_refused,
+            failover: self.failover_state(),
+            links: self.open_links().map(|(_, client)| client.clone()).collect(),
         }
     }
 

@@ -25,10 +25,13 @@ impl LogCore {
                 Ok(if rewriting { "Background saving scheduled" } else { "Background saving started" })
             }
             Task::GiveUp => return self.give_up(asker),
+            Task::EndLink(client) => return self.end_link(client),
             Task::ReplicaOf(primary) => {
                 let role = primary.map_or(Role::Lead, |(host, port)| Role::Follow { host, port });
                 return self.change_role(role, asker);
             }
+            Task::Failover(plan) => self.begin_failover(plan),
+            Task::AbortFailover => self.abort_failover(),
             Task::Wait { replicas, timeout_ms } => {
                 let replicas = usize::try_from(replicas).unwrap_or(0);
                 return self.wait_for(asker, Goal::Applied { replicas }, timeout_ms);
@@ -62,10 +65,15 @@ impl LogCore {
     }
 
     pub(super) fn answer_with(&mut self, asker: Option<Asker>, write: impl FnOnce(&mut Reply)) {
+        self.reply(asker, false, write);
+    }
+
+    /// `last`: the connection is closed behind it.
+    pub(super) fn reply(&mut self, asker: Option<Asker>, last: bool, write: impl FnOnce(&mut Reply)) {
         let Some(Asker { core, session, reply }) = asker else { return };
         let mut bytes = Vec::new();
         write(&mut Reply::new(&mut bytes, false));
-        let late = Message::Late(Late { session, reply, bytes });
+        let late = Message::Late(Late { session, reply, bytes, last });
         self.port.send(core, Mail::Messages(vec![late]));
     }
 

@@ -3,6 +3,7 @@
 //! A run is a function of its seed, which a failure prints. `TORC_TEST_SEED` repeats one, `TORC_TEST_SEEDS` says
 //! how many to try.
 
+mod failover;
 mod model;
 mod net;
 mod node;
@@ -39,6 +40,7 @@ impl World {
             conns: BTreeMap::new(),
             ids: 0,
             known: BTreeMap::new(),
+            due: BTreeMap::new(),
             seen: BTreeMap::new(),
             claims: Vec::new(),
             idleness: 1,
@@ -96,7 +98,7 @@ impl World {
     fn fault(&mut self) {
         let World { env, nodes, .. } = self;
         let (index, other) = (env.random.below(nodes.len()), env.random.below(nodes.len()));
-        match env.random.below(10) {
+        match env.random.below(15) {
             0..=3 => {
                 let count = env.conns.len().max(1);
                 let which = env.random.below(count);
@@ -116,7 +118,12 @@ impl World {
             }
             5 | 6 => self.restart(index),
             7 if nodes[index].alive => nodes[index].change_role(Role::Lead),
-            8 | 9 if nodes[index].alive && index != other => nodes[index].change_role(Role::Follow(other)),
+            10..=13 if nodes[index].alive => nodes[index].begin_failover(env),
+            14 => nodes[index].end_failover(env),
+            8 | 9 if nodes[index].alive && index != other => {
+                env.forget_due(index);
+                nodes[index].change_role(Role::Follow(other));
+            }
             _ => {}
         }
     }
@@ -163,12 +170,12 @@ impl World {
                 self.restart(index);
             }
             self.nodes[index].frozen_until = 0;
+            self.nodes[index].end_failover(&mut self.env);
         }
         let mut followed = vec![primary];
-        self.nodes[primary].change_role(Role::Lead);
+        let mut roles = vec![Role::Lead; self.nodes.len()];
         for index in (0..self.nodes.len()).filter(|index| *index != primary) {
-            let target = followed[self.env.random.below(followed.len())];
-            self.nodes[index].change_role(Role::Follow(target));
+            roles[index] = Role::Follow(followed[self.env.random.below(followed.len())]);
             followed.push(index);
         }
         let begin = self.full_syncs();
@@ -177,6 +184,8 @@ impl World {
         loop {
             let is_quiet = self.env.now >= quiet;
             self.nodes.iter_mut().for_each(|node| node.writes = !is_quiet && node.index == primary);
+            // Again, where somebody has been asked to take over meanwhile.
+            self.nodes.iter_mut().zip(&roles).for_each(|(node, role)| node.change_role(role.clone()));
             self.step();
             if is_quiet && self.is_settled(primary) {
                 break;
@@ -248,7 +257,7 @@ fn all_become_the_same_and_nobody_takes_one_history_for_another() {
 }
 
 /// How many kinds of events a long run sees.
-const KINDS: usize = 21;
+const KINDS: usize = 26;
 
 /// Bytes that might mean something, and might not.
 fn nonsense(random: &mut Random) -> Vec<u8> {

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use super::failover::Handing;
 use super::model::{Model, command, first_command, good_length, random_unit};
-use super::net::{Conn, PRIMARY};
+use super::net::{Conn, PRIMARY, REPLICA};
 use super::upstream::Upstream;
 use super::waits::Claim;
 use crate::commands::{ReplicaIdentity, SyncRequest};
@@ -18,6 +19,8 @@ pub struct Env {
     pub ids: u64,
     /// The digest of the data at an offset of a history: the same wherever it is.
     pub known: BTreeMap<(String, u64), u64>,
+    /// Who is to take over, having everything: by the history and the next offset.
+    pub due: BTreeMap<(String, i64), usize>,
     pub seen: BTreeMap<&'static str, usize>,
     /// What clients were told since it was last looked at.
     pub claims: Vec<Claim>,
@@ -28,6 +31,11 @@ pub struct Env {
 impl Env {
     pub fn see(&mut self, what: &'static str) {
         *self.seen.entry(what).or_default() += 1;
+    }
+
+    /// A node may be without what it has acknowledged.
+    pub fn forget_due(&mut self, node: usize) {
+        self.due.retain(|_, due| *due != node);
     }
 
     pub fn random_id(&mut self) -> String {
@@ -100,12 +108,13 @@ pub struct Node {
     pub digests: BTreeMap<u64, u64>,
     pub primary: Primary,
     /// Clients that wait, and for which place in which history.
-    pub waiters: Waiters<(String, u64)>,
+    pub waiters: Waiters<u64>,
     bounds: Bounds,
     guests: BTreeMap<u32, Guest>,
     pub upstream: Option<Upstream>,
     pub next_role: Option<Role>,
     pub role_cut: Option<u64>,
+    pub handing: Handing,
     snapshot: Option<Snapshot>,
     queue: VecDeque<Purpose>,
     looked_at: u64,
@@ -119,6 +128,7 @@ fn bounds(random: &mut Random) -> Bounds {
     let backlog = [0, 400, 5000, 50_000][random.below(4)];
     Bounds {
         backlog,
+        backlog_ttl_ms: [0, 500, 5000][random.below(3)],
         most_kept: backlog.max([1000, 20_000, 200_000][random.below(3)]),
         timeout_ms: 4000,
         ping_ms: 700,
@@ -159,6 +169,7 @@ impl Node {
             upstream: None,
             next_role: None,
             role_cut: None,
+            handing: Handing::default(),
             snapshot: None,
             queue: VecDeque::new(),
             looked_at: 0,
@@ -212,6 +223,7 @@ impl Node {
     pub fn crash(&mut self, env: &mut Env) {
         self.alive = false;
         self.life += 1;
+        env.forget_due(self.index);
         for conn in env.conns.values_mut() {
             for end in 0..2 {
                 if conn.nodes[end] == self.index {
@@ -267,13 +279,22 @@ impl Node {
         self.merge(env);
         self.keep_files(env);
         self.apply_some(env);
+        self.look_after_failover(env);
         self.look_after_role(env);
         self.send_snapshot(env);
         self.serve_replicas(env);
         self.settle_waits(env);
         if env.now >= self.looked_at + 100 {
             self.looked_at = env.now;
-            if self.primary.tick(env.now) {
+            if self.primary.is_forsaken(!self.follows() && self.next_role.is_none(), env.now) {
+                self.primary.drop_backlog();
+                if !(self.durable && self.founded) {
+                    self.primary.begin_anew(History::new(env.random_id()));
+                    self.check_history(env);
+                }
+                env.see("a backlog nobody came back for");
+            }
+            if self.primary.tick(env.now) && self.handing.over.is_none() {
                 self.emit(&command(&["PING"]), env);
             }
             if env.random.once_in(8) {
@@ -303,6 +324,12 @@ impl Node {
     }
 
     fn guest_events(&mut self, id: u32, env: &mut Env) {
+        let (follows, name) = (self.follows(), self.primary.history.id.clone());
+        let refuses_to_take_over = |replid: &str| match () {
+            () if !follows => Some("-ERR PSYNC FAILOVER can't be sent to a master.\r\n"),
+            () if name != replid => Some("-ERR PSYNC FAILOVER replid must match my replid.\r\n"),
+            () => None,
+        };
         let guest = self.guests.entry(id).or_default();
         let conn = env.conns.get_mut(&id).expect("it is there");
         if conn.flow(PRIMARY, env.now, &mut env.random) && guest.admitted {
@@ -318,6 +345,7 @@ impl Node {
         if conn.is_over(PRIMARY, env.now) {
             conn.forget(PRIMARY);
             self.guests.remove(&id);
+            self.handing.successions.retain(|(waiting, _)| *waiting != id);
             self.primary.gone(id);
             return;
         }
@@ -332,8 +360,18 @@ impl Node {
                     "REPLCONF" => out.extend_from_slice(b"+OK\r\n"),
                     "PSYNC" => {
                         let offset = words[2].parse().expect("an offset");
-                        let request = SyncRequest::Partial { replid: words[1].as_str().into(), offset };
-                        guest.asks = Some((request, env.now + env.random.ms(30)));
+                        let replid: Box<str> = words[1].as_str().into();
+                        let takes_over = words.len() > 3;
+                        let request = match takes_over {
+                            true => SyncRequest::TakeOver { replid, offset },
+                            false => SyncRequest::Partial { replid, offset },
+                        };
+                        let refusal = refuses_to_take_over(&words[1]).filter(|_| takes_over);
+                        if let Some(line) = refusal {
+                            out.extend_from_slice(line.as_bytes());
+                        } else {
+                            guest.asks = Some((request, env.now + env.random.ms(30)));
+                        }
                     }
                     other => panic!("{other} from a replica"),
                 }
@@ -348,10 +386,15 @@ impl Node {
         }
     }
 
-    fn welcome(&mut self, id: ReplicaId, request: SyncRequest, env: &mut Env) {
+    pub fn welcome(&mut self, id: ReplicaId, request: SyncRequest, env: &mut Env) {
+        if let SyncRequest::TakeOver { replid, offset } = request {
+            self.handing.successions.push((id, SyncRequest::Partial { replid, offset }));
+            return self.change_role(Role::Lead);
+        }
         let oldest = (self.durable && self.founded).then_some(self.disk.start);
+        let from = env.conns[&id].nodes[REPLICA].to_string();
         let before = self.primary.partial_syncs;
-        let identity = ReplicaIdentity { port: id as u16, ip: None, eof: true, psync2: true };
+        let identity = ReplicaIdentity { port: id as u16, ip: Some(from.into()), eof: true, psync2: true };
         let backlog = self.primary.backlog().map_or(self.at, |backlog| backlog.start());
         self.primary.admit(id, ("node:1".into(), request.clone(), identity), (self.at, oldest), env.now);
         let partial = self.primary.partial_syncs > before;
@@ -386,7 +429,7 @@ impl Node {
 
     // ---- the stream ----
 
-    fn emit(&mut self, command: &[u8], env: &mut Env) {
+    pub fn emit(&mut self, command: &[u8], env: &mut Env) {
         // Who has been told to follow may have started with another's history: the stream is not its own to write.
         if !self.follows() && !matches!(self.next_role, Some(Role::Follow(_))) {
             self.at += command.len() as u64;
@@ -455,7 +498,8 @@ impl Node {
     }
 
     fn write_some(&mut self, env: &mut Env) {
-        if self.follows() || !self.writes || self.next_role.is_some() || self.role_cut.is_some() {
+        let pauses = self.handing.is_frozen() || self.next_role.is_some() || self.role_cut.is_some();
+        if self.follows() || !self.writes || pauses {
             return;
         }
         let count = match env.random.below(env.idleness) {

@@ -56,6 +56,9 @@ fn follow(target: usize, position: Option<Position>) -> Upstream {
 
 impl Node {
     pub fn change_role(&mut self, role: Role) {
+        if self.handing.over.is_some() {
+            return;
+        }
         if self.next_role.is_none() {
             let now = self.upstream.as_ref().map_or(Role::Lead, |upstream| Role::Follow(upstream.target));
             if now == role {
@@ -90,15 +93,24 @@ impl Node {
         match self.next_role.take() {
             Some(Role::Follow(target)) => {
                 let position = Position { replid: self.primary.history.id.clone(), offset: self.at };
-                self.upstream = Some(follow(target, Some(position)));
+                let upstream = self.upstream.insert(follow(target, Some(position)));
+                if self.handing.over.is_some() {
+                    upstream.replica.promote();
+                }
             }
             _ => {
+                for (_, request) in &self.handing.successions {
+                    self.check_succession(request, env);
+                }
                 self.upstream = None;
                 let id = env.random_id();
                 self.primary.rename(id, self.at);
                 self.note_history(env);
                 env.see("a promotion");
             }
+        }
+        for (id, request) in std::mem::take(&mut self.handing.successions) {
+            self.welcome(id, request, env);
         }
     }
 
@@ -162,6 +174,7 @@ impl Node {
                 Action::Snapshot(bytes) => upstream.snapshot.extend_from_slice(&bytes),
                 Action::EndFull => upstream.ended = Some(Ok(())),
                 Action::Continue { replid } => self.go_on(replid, env),
+                Action::Declined { .. } => self.end_failover(env),
                 Action::Stream(bytes) => upstream.held.push_back(bytes),
             }
         }
@@ -176,6 +189,8 @@ impl Node {
     }
 
     fn go_on(&mut self, replid: Option<String>, env: &mut Env) {
+        self.conclude_failover(env);
+        self.primary.keep_stream(self.at);
         if let Some(id) = replid.filter(|id| *id != self.primary.history.id) {
             self.primary.rename(id, self.at);
             self.note_history(env);
@@ -205,6 +220,8 @@ impl Node {
 
     fn begin_full(&mut self, position: Position, env: &mut Env) {
         env.see("a full sync begins");
+        self.conclude_failover(env);
+        env.forget_due(self.index);
         self.fail_snapshot();
         // Until all is here this is nobody's data, and afterwards it has nothing to do with what came before.
         self.primary.begin_anew(History::new(env.random_id()));
@@ -233,6 +250,7 @@ impl Node {
                 self.forget_db();
                 self.digests = BTreeMap::from([(offset, self.model.digest())]);
                 self.primary.begin_anew(History::new(replid));
+                self.primary.keep_stream(offset);
                 self.check_history(env);
                 env.see("a full sync");
             }

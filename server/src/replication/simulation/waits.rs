@@ -12,6 +12,8 @@ pub struct Claim {
     id: String,
     offset: u64,
     reached: Reached,
+    /// The links of those who follow, when it was given: some may be left by the time it is looked at.
+    links: Vec<u16>,
 }
 
 impl Node {
@@ -24,13 +26,17 @@ impl Node {
         if self.at > 0 && env.random.once_in(30) {
             let goal = Goal::Durable { local: env.random.once_in(2), replicas: 1 + env.random.below(2) };
             let until = env.now + env.random.ms(3000);
-            self.waiters.add((self.primary.history.id.clone(), self.at), goal, self.at, Some(until));
+            self.waiters.add(self.at, goal, self.at, Some(until));
         }
         let durable = self.durable_offset().unwrap_or(0);
         let primary = &self.primary;
         let reached = |_, offset| Reached { local: durable >= offset, replicas: primary.flushed(offset) };
-        for ((id, offset), _, reached) in self.waiters.settle(env.now, reached) {
-            env.claims.push(Claim { node: self.index, id, offset, reached });
+        let online = primary.facts(env.now).into_iter().filter(|facts| facts.state == ReplicaState::Online);
+        let links: Vec<u16> = online.map(|facts| facts.port).collect();
+        for (offset, _, reached) in self.waiters.settle(env.now, reached) {
+            // The history may have got a name since it was asked; the offset is the same.
+            let id = self.primary.history.id.clone();
+            env.claims.push(Claim { node: self.index, id, offset, reached, links: links.clone() });
         }
     }
 
@@ -45,17 +51,16 @@ impl Node {
 impl World {
     /// Every answer is true. A replica that has left counts until its primary knows.
     pub fn check_claims(&mut self) {
-        for Claim { node, id, offset, reached } in std::mem::take(&mut self.env.claims) {
+        for Claim { node, id, offset, reached, links } in std::mem::take(&mut self.env.claims) {
             let primary = &self.nodes[node];
             let local = !reached.local || primary.survives(&id, offset);
             assert!(local, "offset {offset} of {id} is not on the disk of {node}: {}", self.story());
-            let mut most = 0;
-            for facts in primary.primary.facts(self.env.now) {
-                let conn = self.env.conns.get(&u32::from(facts.port));
-                let there = conn.filter(|conn| self.is_there(conn, primary, facts.port));
-                let survives = there.is_none_or(|conn| self.nodes[conn.nodes[REPLICA]].survives(&id, offset));
-                most += usize::from(survives && facts.state == ReplicaState::Online);
-            }
+            let survives = |link: &&u16| {
+                let conn = self.env.conns.get(&u32::from(**link));
+                let there = conn.filter(|conn| self.is_there(conn, primary, **link));
+                there.is_none_or(|conn| self.nodes[conn.nodes[REPLICA]].survives(&id, offset))
+            };
+            let most = links.iter().filter(survives).count();
             let counted = reached.replicas;
             assert!(
                 counted <= most,
