@@ -292,6 +292,9 @@ fn primary_link(primary: &PrimaryFacts, core: &Core, text: &mut String) {
     if !up {
         line(text, "master_link_down_since_seconds", ago(primary.down_since));
     }
+    if let Some(error) = &primary.error {
+        line(text, "master_link_error", error);
+    }
     lines(
         text,
         &[

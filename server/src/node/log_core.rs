@@ -249,12 +249,7 @@ impl LogCore {
                     }
                 }
                 Mail::Applied(applied) => self.underway.applied = applied,
-                // As the reference server goes on: to stop would not bring the primary's change here.
-                Mail::ApplyFailed(why) if self.follows() => {
-                    tracing::error!(
-                        "a command of the primary cannot be applied, the data differs now: {why}"
-                    );
-                }
+                Mail::ApplyFailed(why) if self.follows() => self.diverge(&why),
                 Mail::ApplyFailed(why) => {
                     self.underway
                         .failure

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use memchr::memmem;
 
-use crate::commands::Link;
+use crate::commands::{Link, refuse_replicated};
 use crate::limits::{PRIMARY_LINE, REPLICATED_UNIT};
 use crate::log::Scanner;
 
@@ -90,6 +90,8 @@ pub struct Replica {
     now_ms: u64,
     /// From here on the silence counts.
     silent_ms: Option<u64>,
+    /// Why what came last cannot be used here, until something can.
+    refusal: Option<String>,
     /// Of the latest sign of life.
     told_ms: u64,
     last_io_ms: Option<u64>,
@@ -100,7 +102,7 @@ pub struct Replica {
 
 enum Phase {
     Waiting {
-        since_ms: u64,
+        until_ms: u64,
     },
     /// Until `connected`.
     Opening,
@@ -151,6 +153,7 @@ impl Replica {
             asked: None,
             now_ms: 0,
             silent_ms: None,
+            refusal: None,
             told_ms: 0,
             last_io_ms: None,
             sync_read: 0,
@@ -204,8 +207,8 @@ impl Replica {
     /// Call a few times a second.
     pub fn tick(&mut self, now_ms: u64) {
         self.now_ms = now_ms;
-        if let Phase::Waiting { since_ms } = self.phase {
-            if now_ms.saturating_sub(since_ms) >= RETRY_MS {
+        if let Phase::Waiting { until_ms } = self.phase {
+            if now_ms >= until_ms {
                 self.phase = Phase::Opening;
                 self.actions.push_back(Action::Connect);
             }
@@ -230,6 +233,9 @@ impl Replica {
     pub fn applied(&mut self, offset: u64) {
         let Some(position) = &self.position else { return };
         let is_first = self.applied.is_none();
+        if is_first {
+            self.refusal = None;
+        }
         self.applied = Some(offset.min(position.offset));
         if !matches!(self.phase, Phase::Stream(_)) {
             return;
@@ -274,6 +280,26 @@ impl Replica {
         self.sync_total
     }
 
+    /// What [`Replica::refuse`] was told.
+    pub fn refusal(&self) -> Option<&str> {
+        self.refusal.as_deref()
+    }
+
+    /// What the primary sent cannot be used here, and whatever else it has sent goes.
+    pub fn refuse(&mut self, why: String) {
+        self.actions.clear();
+        self.give_up(why);
+    }
+
+    /// To go on from where we are would bring the same again, and so may a snapshot: one is asked for, and not before
+    /// the timeout has passed.
+    fn give_up(&mut self, why: String) {
+        self.lose_link();
+        self.phase = Phase::Waiting { until_ms: self.now_ms.saturating_add(self.manners.timeout_ms) };
+        (self.position, self.refusal) = (None, Some(why.clone()));
+        self.actions.push_back(Action::Disconnect { why });
+    }
+
     /// Whether something received is yet to be applied.
     fn is_behind(&self) -> bool {
         let end = self.position.as_ref().map(|position| position.offset);
@@ -295,7 +321,7 @@ impl Replica {
             return;
         }
         self.actions.retain(|action| !matches!(action, Action::Send(_) | Action::Connect));
-        self.phase = Phase::Waiting { since_ms: self.now_ms };
+        self.phase = Phase::Waiting { until_ms: self.now_ms.saturating_add(RETRY_MS) };
         self.line = Vec::new();
         self.asked = None;
         self.silent_ms = None;
@@ -436,7 +462,7 @@ impl Replica {
         if let Some(replid) = &replid {
             position.replid.clone_from(replid);
         }
-        self.phase = Phase::Stream(Scanner::of_stream(position.offset));
+        self.phase = Phase::Stream(Scanner::of_stream(position.offset, refuse_replicated));
         self.actions.push_back(Action::Continue { replid });
         if self.applied.is_some() {
             self.tell();
@@ -488,7 +514,7 @@ impl Replica {
 
     fn end_snapshot(&mut self) {
         let Phase::Snapshot(position, _) = &self.phase else { return };
-        let (position, scanner) = (position.clone(), Scanner::of_stream(position.offset));
+        let (position, scanner) = (position.clone(), Scanner::of_stream(position.offset, refuse_replicated));
         self.position = Some(position);
         self.phase = Phase::Stream(scanner);
         self.actions.push_back(Action::EndFull);
@@ -502,13 +528,20 @@ impl Replica {
         let scanned = scanner.scan(bytes, &mut out);
         let start = position.offset;
         position.offset = scanner.good();
-        let held = scanner.held();
+        let (held, is_refused) = (scanner.held(), scanner.is_refused());
         if !out.is_empty() {
             self.note_questions(&out, start);
             self.actions.push_back(Action::Stream(out));
             self.answer();
         }
-        scanned.map_err(|damage| format!("the stream is damaged: {damage}"))?;
+        match scanned {
+            Ok(()) => {}
+            Err(refusal) if is_refused => {
+                self.give_up(refusal.to_string());
+                return Ok(bytes.len());
+            }
+            Err(damage) => return Err(format!("the stream is damaged: {damage}")),
+        }
         if held > self.largest_unit {
             return Err(format!("a command or transaction of more than {} bytes", self.largest_unit));
         }

@@ -403,6 +403,38 @@ fn a_damaged_stream_ends_behind_its_last_whole_command() {
 }
 
 #[test]
+fn what_cannot_be_applied_ends_the_link_before_it_and_is_asked_for_anew_after_the_timeout() {
+    let mut replica = following();
+    let set = words(&["SET", "a", "1"]);
+    let all = [set.clone(), words(&["MULTI"]), set.clone(), words(&["LPUSH", "l", "1"]), words(&["EXEC"])];
+    replica.received(&all.concat(), 1000);
+    let offset = 100 + all[..3].concat().len();
+    let why = format!("offset {offset}: command 'LPUSH' of the primary: it is not known here");
+    assert_eq!(drain(&mut replica), [Action::Stream(set), closed(&why)]);
+    assert_eq!((replica.link(), replica.refusal()), (Link::Connect, Some(why.as_str())));
+    replica.disconnected("closed", 1001);
+    replica.tick(60_999);
+    assert_eq!(drain(&mut replica), []);
+    replica.tick(61_000);
+    assert_eq!(drain(&mut replica), [Action::Connect]);
+    replica.connected(61_000);
+    replica.received(b"+PONG\r\n+OK\r\n+OK\r\n", 61_000);
+    assert!(joined(drain(&mut replica)).1.ends_with(&words(&["PSYNC", "?", "-1"])));
+    // Nor is a snapshot that cannot be loaded.
+    let snapshot = format!("+FULLRESYNC {ID_A} 500\r\n$2\r\nXX");
+    replica.received(snapshot.as_bytes(), 62_000);
+    drain(&mut replica);
+    replica.refuse("a key".to_owned());
+    assert_eq!((drain(&mut replica), replica.refusal()), (vec![closed("a key")], Some("a key")));
+    replica.tick(122_000);
+    assert_eq!(drain(&mut replica), [Action::Connect]);
+    replica.connected(122_000);
+    replica.received(format!("+PONG\r\n+OK\r\n+OK\r\n{snapshot}").as_bytes(), 122_000);
+    replica.applied(500);
+    assert_eq!((replica.link(), replica.refusal()), (Link::Connected, None));
+}
+
+#[test]
 fn a_transaction_without_an_end_is_not_held_for_ever() {
     let mut replica = following();
     replica.largest_unit = 1000;

@@ -305,7 +305,7 @@ impl LogCore {
     }
 
     fn link_is_up(&mut self) {
-        if let Some(upstream) = &mut self.upstream {
+        if let Some(upstream) = self.upstream.as_mut().filter(|upstream| upstream.conn.is_some()) {
             upstream.down_since = 0;
         }
     }
@@ -363,6 +363,19 @@ impl LogCore {
         }
     }
 
+    /// A command of the primary failed here. What came behind it is under way to the applier and in our log, which stays
+    /// true of the data; but neither is the primary's any more.
+    pub(super) fn diverge(&mut self, why: &str) {
+        let at = self.merger.at() - (self.underway.fed - self.underway.applied.bytes);
+        let Some(upstream) = self.upstream.as_mut().filter(|upstream| !upstream.loading) else { return };
+        let why = format!("at or behind offset {at}: {why}");
+        tracing::error!("the data differs from the primary's now: {why}");
+        upstream.held.clear();
+        upstream.replica.refuse(why);
+        self.primary.begin_anew(History::new(clock::random_id()));
+        self.forget_history();
+    }
+
     // ---- everything anew ----
 
     /// The primary sends all it has. Until it is here, nothing else happens: clients are told that the server loads.
@@ -403,16 +416,25 @@ impl LogCore {
                 self.found_due = self.founding.is_some();
                 tracing::info!("full sync done");
             }
-            Err(fault) => {
-                tracing::warn!("full sync failed: {fault}");
-                self.leave_upstream(&fault.to_string());
-                if let Some(Upstream { host, port, .. }) = self.upstream.take() {
-                    // What there was is gone, and with it the place to go on from.
-                    self.follow(host, port, None);
-                }
-            }
+            Err(fault) => self.fail_full(&fault.to_string()),
         }
         self.publish();
+    }
+
+    /// What there was is gone, and with it the place to go on from.
+    fn fail_full(&mut self, why: &str) {
+        tracing::warn!("full sync failed: {why}");
+        let Some(upstream) = &mut self.upstream else { return };
+        upstream.snapshot.clear();
+        upstream.snapshot_bytes = 0;
+        if self.next_role.is_none() && !matches!(upstream.ended, Some(Err(_))) {
+            // All the primary sent has come: it would send the same again.
+            return upstream.replica.refuse(format!("the snapshot cannot be loaded: {why}"));
+        }
+        self.leave_upstream(why);
+        if let Some(Upstream { host, port, .. }) = self.upstream.take() {
+            self.follow(host, port, None);
+        }
     }
 
     fn load_upstream(&mut self) -> Result<(), Fault> {
@@ -450,6 +472,7 @@ impl LogCore {
             down_since: upstream.down_since,
             sync_read: replica.sync_read(),
             sync_total: replica.sync_total(),
+            error: replica.refusal().map(Into::into),
         })
     }
 }
@@ -468,9 +491,9 @@ impl Source<LogCore> for Upstreaming {
                 buffer.extend_from_slice(&bytes);
                 return Ok(true);
             }
-            match upstream.ended.take() {
+            match &upstream.ended {
                 Some(Ok(())) => return Ok(false),
-                Some(Err(why)) => return Err(Fault::new(why)),
+                Some(Err(why)) => return Err(Fault::new(why.clone())),
                 None => Shards::turn(core)?,
             }
         }
