@@ -1,9 +1,14 @@
 //! The kinds of full sync, and what ends a link: what one side cannot send or the other not take.
 
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
 use torc_tests::client::Client;
 use torc_tests::clock;
 use torc_tests::peer::Peer;
-use torc_tests::replicas::{PATIENCE, Who, agree, field, follow, text};
+use torc_tests::random::{Random, seed};
+use torc_tests::replicas::{PATIENCE, Who, agree, field, follow, populate, text, write};
 
 /// Waits until INFO replication says so.
 fn until(client: &mut Client, name: &str, is: impl Fn(&str) -> bool) -> String {
@@ -61,4 +66,94 @@ fn a_command_that_fails_here_alone_ends_the_link() {
             assert_eq!(field(&mut two, "replication", "master_link_error"), "");
         }
     }
+}
+
+/// A replica of a few lines, which reads when it is told to.
+fn follow_by_hand(port: u16, lines: &str) -> BufReader<TcpStream> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("the primary listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
+    stream.write_all(lines.as_bytes()).expect("the primary listens");
+    BufReader::new(stream)
+}
+
+/// The next line with something in it.
+fn line_of(stream: &mut BufReader<TcpStream>) -> String {
+    loop {
+        let mut line = String::new();
+        assert!(stream.read_line(&mut line).expect("the primary speaks") > 0, "it has closed the link");
+        if !line.trim().is_empty() {
+            return line.trim().to_owned();
+        }
+    }
+}
+
+#[test]
+fn a_replica_that_must_know_the_length_is_sent_a_file() {
+    let primary = Who::Torc(2).start(&[]);
+    let mut one = primary.client();
+    populate(&mut one, 20_000, 100);
+    for (lines, answers) in [("SYNC\r\n", 0), ("REPLCONF capa psync2\r\nPSYNC ? -1\r\n", 2)] {
+        let mut old = follow_by_hand(primary.port, lines);
+        for _ in 0..answers {
+            line_of(&mut old);
+        }
+        let length = line_of(&mut old);
+        let length = length.strip_prefix('$').and_then(|digits| digits.parse().ok()).expect(&length);
+        let mut snapshot = vec![0; length];
+        old.read_exact(&mut snapshot).expect("all of it comes");
+        assert!(snapshot.starts_with(b"REDIS") && snapshot.len() > 20_000 * 10, "{}", snapshot.len());
+        assert_eq!(snapshot[snapshot.len() - 9], 0xff, "and no more");
+        one.line("SET behind 1");
+        let words: Vec<String> = std::iter::from_fn(|| Some(line_of(&mut old))).take(11).collect();
+        assert!(words.contains(&"SET".to_owned()) && words.contains(&"behind".to_owned()), "{words:?}");
+    }
+    let held = std::fs::read_dir(format!("/proc/{}/fd", primary.pid())).expect("it runs");
+    let held = held.flatten().filter_map(|file| std::fs::read_link(file.path()).ok());
+    let held: Vec<_> = held.filter(|path| path.to_string_lossy().contains("temp-sync")).collect();
+    assert!(held.is_empty(), "{held:?}");
+}
+
+#[test]
+fn a_full_sync_through_a_file() {
+    let primary = Who::Torc(2).start(&["--repl-diskless-sync", "no", "--repl-diskless-sync-delay", "600"]);
+    let mut one = primary.client();
+    let mut random = Random::new(seed("file"));
+    populate(&mut one, 20_000, 300);
+    for who in [Who::Torc(2), Who::Other(Peer::Redis), Who::Other(Peer::Redis8), Who::Other(Peer::Valkey)] {
+        write(&mut one, &mut random, 300);
+        let replica = who.start(&[]);
+        let mut two = replica.client();
+        follow(&mut two, primary.port);
+        write(&mut one, &mut random, 300);
+        agree(&mut one, &mut two, &format!("{who:?}"));
+        write(&mut one, &mut random, 300);
+        agree(&mut one, &mut two, &format!("{who:?}: stream"));
+    }
+    assert_eq!(field(&mut one, "stats", "sync_full"), "4");
+}
+
+/// Two share a walk, which begins as soon as both wait, and one of them does not read.
+#[test]
+fn a_replica_that_stalls_a_walk_is_left_and_the_others_go_on() {
+    let bounds = ["--repl-diskless-sync-max-replicas", "2", "--repl-diskless-sync-delay", "600"];
+    let primary = Who::Torc(2).start(&[&bounds[..], &["--repl-timeout", "16"]].concat());
+    let mut one = primary.client();
+    populate(&mut one, 100_000, 500);
+    let mut lazy = follow_by_hand(primary.port, "REPLCONF capa eof\r\nPSYNC ? -1\r\n");
+    assert_eq!(line_of(&mut lazy), "+OK");
+    // Its own patience is shorter than the primary's.
+    let replica = Who::Other(Peer::Redis).start(&["--repl-timeout", "8"]);
+    let mut two = replica.client();
+    follow(&mut two, primary.port);
+    agree(&mut one, &mut two, "the other one goes on");
+    assert_eq!(field(&mut one, "stats", "sync_full"), "2", "they shared the walk, and nobody began again");
+    let patience = Some(Duration::from_millis(10));
+    lazy.get_ref().set_read_timeout(patience).expect("a socket");
+    let mut sink = vec![0; 1 << 16];
+    let over = clock::poll(PATIENCE, || match lazy.read(&mut sink) {
+        Ok(0) => Some(()),
+        Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => Some(()),
+        _ => None,
+    });
+    assert!(over.is_some(), "it has been left");
 }

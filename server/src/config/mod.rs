@@ -120,8 +120,11 @@ pub struct Settings {
     pub repl_disable_tcp_nodelay: bool,
     /// Bytes.
     pub repl_backlog_size: u64,
+    pub repl_diskless_sync: bool,
     /// Seconds.
     pub repl_diskless_sync_delay: u32,
+    /// 0 = any.
+    pub repl_diskless_sync_max_replicas: u32,
 
     /// `None` = one per CPU the process may use, less one for the log core from 4 CPUs on.
     pub shards: Option<usize>,
@@ -200,7 +203,9 @@ impl Settings {
             repl_timeout: 0,
             repl_disable_tcp_nodelay: false,
             repl_backlog_size: 0,
+            repl_diskless_sync: false,
             repl_diskless_sync_delay: 0,
+            repl_diskless_sync_max_replicas: 0,
             shards: None,
             server_cpulist: CpuList::default(),
             log_cpulist: CpuList::default(),

@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::fs::{self, File};
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use slab::Slab;
@@ -95,6 +96,8 @@ struct LogCore {
     /// The servers that follow this one, by the numbers of their connections.
     primary: Primary,
     links: Slab<()>,
+    /// Snapshots that they are being sent, by the numbers of their cuts.
+    sync_files: HashMap<u64, Rc<File>>,
     /// Clients that wait for replicas: those that asked in this turn, in the last one, and all before.
     asked_waits: Vec<Wish>,
     ripe_waits: Vec<Wish>,
@@ -173,6 +176,7 @@ impl LogCore {
             stopping: false,
             primary,
             links: Slab::new(),
+            sync_files: HashMap::new(),
             asked_waits: Vec::new(),
             ripe_waits: Vec::new(),
             waiters: Waiters::default(),

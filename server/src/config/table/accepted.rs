@@ -433,8 +433,6 @@ pub const REPLICATION: &[Setting] = &[
         "3600",
         "seconds it is kept without replicas",
     ),
-    Setting::kept("repl-diskless-sync", Form::Flag, "yes", "send a snapshot without writing it"),
-    Setting::kept("repl-diskless-sync-max-replicas", Form::Number(0, INT), "0", "replicas that end the wait"),
     Setting::kept(
         "repl-diskless-load",
         Form::OneOf(&["disabled", "on-empty-db", "swapdb"]),

@@ -138,6 +138,20 @@ pub const REPLICATION: &[Setting] = &[
         "bytes of history kept for replicas that come back",
     ),
     Setting::server(
+        "repl-diskless-sync",
+        Form::Flag,
+        Home::Flag(|s| &mut s.repl_diskless_sync),
+        "yes",
+        "send a snapshot without writing it",
+    ),
+    Setting::server(
+        "repl-diskless-sync-max-replicas",
+        Form::Number(0, INT),
+        Home::Number(|s| &mut s.repl_diskless_sync_max_replicas),
+        "0",
+        "replicas that end the wait for more; 0: none do",
+    ),
+    Setting::server(
         "repl-diskless-sync-delay",
         Form::Number(0, INT),
         Home::Number(|s| &mut s.repl_diskless_sync_delay),
