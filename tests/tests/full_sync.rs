@@ -8,7 +8,7 @@ use torc_tests::client::Client;
 use torc_tests::clock;
 use torc_tests::peer::Peer;
 use torc_tests::random::{Random, seed};
-use torc_tests::replicas::{PATIENCE, Who, agree, field, follow, populate, text, write};
+use torc_tests::replicas::{PATIENCE, Who, Wire, agree, field, follow, populate, text, write};
 
 /// Waits until INFO replication says so.
 fn until(client: &mut Client, name: &str, is: impl Fn(&str) -> bool) -> String {
@@ -156,4 +156,87 @@ fn a_replica_that_stalls_a_walk_is_left_and_the_others_go_on() {
         _ => None,
     });
     assert!(over.is_some(), "it has been left");
+}
+
+/// Options of a primary that keeps little of its stream, and whose snapshots are as large as the data.
+const FORGETFUL: [&str; 6] = ["--repl-backlog-size", "16kb", "--appendonly", "no", "--rdbcompression", "no"];
+
+/// A replica that follows, has missed too much to go on, and gets a half of the snapshot.
+fn half_a_full_sync(one: &mut Client, two: &mut Client, wire: &Wire) {
+    follow(two, wire.port);
+    one.line("SET old 1");
+    agree(one, two, "before");
+    wire.cut();
+    populate(one, 20_000, 100);
+    wire.hold(1_000_000);
+    wire.mend();
+    until(two, "master_sync_read_bytes", |read| read.parse::<u64>().is_ok_and(|read| read > 500_000));
+    assert_eq!(field(two, "replication", "master_sync_in_progress"), "1");
+}
+
+#[test]
+fn what_there_is_serves_until_the_snapshot_is_here() {
+    for primary in [Who::Torc(2), Who::Other(Peer::Redis)] {
+        for mode in ["disabled", "on-empty-db"] {
+            let (first, second) =
+                (primary.start(&FORGETFUL), Who::Torc(2).start(&["--repl-diskless-load", mode]));
+            let (mut one, mut two) = (first.client(), second.client());
+            let wire = Wire::to(first.port);
+            half_a_full_sync(&mut one, &mut two, &wire);
+            let place = |two: &mut Client| {
+                ["master_replid", "slave_repl_offset"].map(|name| field(two, "replication", name))
+            };
+            let (before, digest) = (place(&mut two), two.line("DEBUG DIGEST"));
+            assert_eq!(text(&two.line("GET old")), "1", "{primary:?} {mode}");
+            assert_eq!(field(&mut two, "persistence", "loading"), "0");
+            wire.cut();
+            until(&mut two, "master_sync_in_progress", |syncs| syncs == "0");
+            assert_eq!(place(&mut two), before, "{primary:?} {mode}");
+            assert_eq!(two.line("DEBUG DIGEST"), digest, "{primary:?} {mode}");
+            wire.let_go();
+            wire.mend();
+            agree(&mut one, &mut two, &format!("{primary:?} {mode}"));
+            one.line("SET new 1");
+            agree(&mut one, &mut two, &format!("{primary:?} {mode}: stream"));
+        }
+    }
+}
+
+#[test]
+fn a_snapshot_that_cannot_be_loaded_replaces_nothing() {
+    let (first, second) = (Who::Other(Peer::Redis).start(&[]), Who::Torc(2).start(&[]));
+    let (mut one, mut two) = (first.client(), second.client());
+    one.line("LPUSH list 1");
+    two.line("SET old 1");
+    follow(&mut two, first.port);
+    let error = until(&mut two, "master_link_error", |error| !error.is_empty());
+    assert!(error.contains("key \"list\": list of"), "{error}");
+    assert_eq!(text(&two.line("GET old")), "1");
+    assert_eq!(text(&two.line("REPLICAOF NO ONE")), "OK");
+    assert_eq!(text(&two.line("SET old 2")), "OK");
+}
+
+#[test]
+fn a_straight_load_empties_what_there_was() {
+    for (mode, has_keys) in [("flush-before-load", true), ("on-empty-db", false)] {
+        let (first, second) =
+            (Who::Torc(2).start(&FORGETFUL), Who::Torc(2).start(&["--repl-diskless-load", mode]));
+        let (mut one, mut two) = (first.client(), second.client());
+        let wire = Wire::to(first.port);
+        if has_keys {
+            half_a_full_sync(&mut one, &mut two, &wire);
+        } else {
+            populate(&mut one, 20_000, 100);
+            wire.hold(1_000_000);
+            follow(&mut two, wire.port);
+        }
+        let loads = || text(&two.line("GET old")).starts_with("LOADING").then_some(());
+        assert!(clock::poll(PATIENCE, loads).is_some(), "{mode}");
+        wire.cut();
+        let empty = || (text(&two.line("DBSIZE")) == "Int(0)").then_some(());
+        assert!(clock::poll(PATIENCE, empty).is_some(), "{mode}: half a snapshot is none");
+        wire.let_go();
+        wire.mend();
+        agree(&mut one, &mut two, mode);
+    }
 }

@@ -22,8 +22,8 @@ pub use parse::{joined, words};
 pub use set::SetRefusal;
 pub use table::{Change, GROUPS, Group, Home, Missing, Setting, Verdict, find, settings};
 pub use values::{
-    AppendFsync, BufferLimit, BufferLimits, CpuList, DebugCommand, LogLevel, MaxmemoryPolicy, SavePoint,
-    Supervised,
+    AppendFsync, BufferLimit, BufferLimits, CpuList, DebugCommand, LogLevel, MaxmemoryPolicy,
+    ReplDisklessLoad, SavePoint, Supervised,
 };
 
 /// The values of all settings. A field is named as its directive with `_` for `-`; the table says its range.
@@ -125,6 +125,7 @@ pub struct Settings {
     pub repl_diskless_sync_delay: u32,
     /// 0 = any.
     pub repl_diskless_sync_max_replicas: u32,
+    pub repl_diskless_load: ReplDisklessLoad,
 
     /// `None` = one per CPU the process may use, less one for the log core from 4 CPUs on.
     pub shards: Option<usize>,
@@ -206,6 +207,7 @@ impl Settings {
             repl_diskless_sync: false,
             repl_diskless_sync_delay: 0,
             repl_diskless_sync_max_replicas: 0,
+            repl_diskless_load: ReplDisklessLoad::Disabled,
             shards: None,
             server_cpulist: CpuList::default(),
             log_cpulist: CpuList::default(),

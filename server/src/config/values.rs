@@ -102,6 +102,25 @@ impl Named for AppendFsync {
         &[(Self::Everysec, "everysec"), (Self::Always, "always"), (Self::No, "no")];
 }
 
+/// How a replica takes in a primary's snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplDisklessLoad {
+    /// Through a file: what there was is kept until all has come.
+    Disabled,
+    /// Straight from the link if there are no keys, else through a file.
+    OnEmptyDb,
+    /// Straight from the link, all there was being removed first.
+    FlushBeforeLoad,
+}
+
+impl Named for ReplDisklessLoad {
+    const ALL: &'static [(Self, &'static str)] = &[
+        (Self::Disabled, "disabled"),
+        (Self::OnEmptyDb, "on-empty-db"),
+        (Self::FlushBeforeLoad, "flush-before-load"),
+    ];
+}
+
 /// A snapshot is due after so many seconds in which so much has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SavePoint {

@@ -154,6 +154,11 @@ impl Keyspace {
         self.databases[db].len()
     }
 
+    /// Keys of all databases.
+    pub fn keys(&self) -> usize {
+        self.databases.iter().map(SlotTable::len).sum()
+    }
+
     pub fn is_empty(&self, db: usize) -> bool {
         self.databases[db].is_empty()
     }

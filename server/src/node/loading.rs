@@ -2,8 +2,9 @@
 //! what is under way bounded.
 
 use std::fs::File;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::rc::Rc;
 
 use super::mail::{Applied, Encoded, Entries, Mail};
 use super::snapshot::{DB_AUX, OWN_AUX};
@@ -85,9 +86,9 @@ pub trait Source<S> {
 }
 
 /// A file that is read in pieces.
-struct Piecewise {
-    path: PathBuf,
-    file: File,
+pub struct Piecewise {
+    name: String,
+    file: Rc<File>,
     length: u64,
     /// Bytes read so far, and the tenth of the file last told.
     read: u64,
@@ -99,7 +100,12 @@ impl Piecewise {
         let fault = |error| Fault::io(format!("cannot read '{}'", path.display()), &error);
         let file = File::open(path).map_err(fault)?;
         let length = file.metadata().map_err(fault)?.len();
-        Ok(Piecewise { path: path.to_owned(), file, length, read: 0, told: 0 })
+        Ok(Piecewise::of(&format!("'{}'", path.display()), Rc::new(file), length))
+    }
+
+    /// The first `length` bytes of a file called `name`.
+    pub fn of(name: &str, file: Rc<File>, length: u64) -> Piecewise {
+        Piecewise { name: name.to_owned(), file, length, read: 0, told: 0 }
     }
 }
 
@@ -109,20 +115,20 @@ impl<S> Source<S> for Piecewise {
         buffer.resize(start + PIECE, 0);
         let count = self
             .file
-            .read(&mut buffer[start..])
-            .map_err(|error| Fault::io(format!("cannot read '{}'", self.path.display()), &error))?;
+            .read_at(&mut buffer[start..], self.read)
+            .map_err(|error| Fault::io(format!("cannot read {}", self.name), &error))?;
         buffer.truncate(start + count);
         self.read += count as u64;
         let tenth = (self.read * 10).checked_div(self.length).unwrap_or(10);
         if self.length > 64 << 20 && tenth > self.told {
             self.told = tenth;
-            tracing::info!("loading {}: {} %", self.path.display(), tenth * 10);
+            tracing::info!("loading {}: {} %", self.name, tenth * 10);
         }
         Ok(count > 0)
     }
 
     fn name(&self) -> String {
-        format!("'{}'", self.path.display())
+        self.name.clone()
     }
 }
 

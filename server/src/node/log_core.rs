@@ -25,11 +25,13 @@ use crate::runtime::{ConnId, Event, Fault, FileDone, FileOp, Net, NetOptions, Po
 use crate::transaction::{Late, Message};
 
 mod following;
+mod full_sync;
 mod replicas;
 mod snapshots;
 mod start;
 
 use following::{Role, Upstream};
+use full_sync::Receiving;
 use start::find_manifest;
 
 /// Longest sleep, ms: save points and figures are looked at as often.
@@ -55,6 +57,8 @@ enum Operation {
     /// Of the cut of this number.
     SnapshotWrite(NonZeroU64),
     SnapshotFlush(NonZeroU64),
+    /// Of the primary's snapshot of this number.
+    Received(u64),
 }
 
 struct LogCore {
@@ -105,6 +109,8 @@ struct LogCore {
     too_few_replicas: bool,
     /// The server that this one follows; what it is to become, and the cut under way for that.
     upstream: Option<Upstream>,
+    /// Snapshots that came from it into files, so far.
+    received: u64,
     next_role: Option<Role>,
     role_cut: Option<NonZeroU64>,
     role_askers: Vec<Asker>,
@@ -182,6 +188,7 @@ impl LogCore {
             waiters: Waiters::default(),
             too_few_replicas: false,
             upstream: None,
+            received: 0,
             next_role: None,
             role_cut: None,
             role_askers: Vec::new(),
@@ -443,6 +450,7 @@ impl LogCore {
             Some(Operation::SnapshotWrite(_) | Operation::SnapshotFlush(_)) => {
                 self.fail_snapshot(&std::io::Error::from_raw_os_error(error));
             }
+            Some(Operation::Received(number)) => self.received(number, written, error),
             Some(Operation::Abandoned) => {}
             None => unreachable!("an operation ends once"),
         }
@@ -537,6 +545,9 @@ impl Shards for LogCore {
         self.take_events();
         self.take_mail();
         self.tick_upstream();
+        if now_ms() >= self.published + LONGEST_SLEEP_MS {
+            self.publish();
+        }
         if !self.shared.is_stop_asked() {
             return Ok(());
         }

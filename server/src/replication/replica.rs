@@ -56,7 +56,8 @@ pub enum Action {
     Disconnect {
         why: String,
     },
-    /// The primary sends everything: the state at `position`. What was known before is worth nothing from here on.
+    /// The primary sends everything: the state at `position`. What was known before holds if the link ends before
+    /// `EndFull`, and whoever has given it up by then begins anew.
     BeginFull {
         position: Position,
         size: Option<u64>,
@@ -78,8 +79,9 @@ pub struct Replica {
     actions: VecDeque<Action>,
     /// The beginning of a line.
     line: Vec<u8>,
-    /// `None` while a snapshot is coming in, too.
+    /// `None` while a snapshot is coming in, too; then it is here, in case no more comes.
     position: Option<Position>,
+    earlier: Option<Position>,
     /// Up to where the stream has been applied; `None` until the snapshot is in.
     applied: Option<u64>,
     /// Up to where it is on our disk, if it is kept there.
@@ -149,6 +151,7 @@ impl Replica {
             line: Vec::new(),
             applied: position.as_ref().map(|position| position.offset),
             position,
+            earlier: None,
             flushed: None,
             asked: None,
             now_ms: 0,
@@ -233,14 +236,16 @@ impl Replica {
     pub fn applied(&mut self, offset: u64) {
         let Some(position) = &self.position else { return };
         let is_first = self.applied.is_none();
-        if is_first {
-            self.refusal = None;
-        }
         self.applied = Some(offset.min(position.offset));
         if !matches!(self.phase, Phase::Stream(_)) {
             return;
         }
-        if is_first { self.tell() } else { self.answer() }
+        if is_first {
+            self.refusal = None;
+            self.tell();
+        } else {
+            self.answer();
+        }
     }
 
     /// Up to where the stream is on the disk, for those who wait for that; `None`: it is not kept there.
@@ -291,6 +296,11 @@ impl Replica {
         self.give_up(why);
     }
 
+    /// What was known before the snapshot that is coming in is worth nothing.
+    pub fn forget(&mut self) {
+        self.earlier = None;
+    }
+
     /// To go on from where we are would bring the same again, and so may a snapshot: one is asked for, and not before
     /// the timeout has passed.
     fn give_up(&mut self, why: String) {
@@ -321,6 +331,9 @@ impl Replica {
             return;
         }
         self.actions.retain(|action| !matches!(action, Action::Send(_) | Action::Connect));
+        if let Phase::Snapshot(..) = self.phase {
+            self.position = self.earlier.take();
+        }
         self.phase = Phase::Waiting { until_ms: self.now_ms.saturating_add(RETRY_MS) };
         self.line = Vec::new();
         self.asked = None;
@@ -481,7 +494,7 @@ impl Replica {
             (None, None) => return Err(format!("{} instead of a snapshot", quote(line))),
         };
         let position = position.clone();
-        (self.position, self.applied) = (None, None);
+        (self.earlier, self.applied) = (self.position.take(), None);
         (self.sync_read, self.sync_total) = (0, size.map_or(-1, |size| size as i64));
         self.told_ms = self.now_ms;
         self.phase = Phase::Snapshot(position.clone(), rest);

@@ -347,18 +347,24 @@ fn what_a_disconnect_cuts_off_is_asked_for_again() {
 }
 
 #[test]
-fn a_snapshot_that_is_cut_off_leaves_nothing_to_continue() {
-    let mut replica = asking(Some(position(ID_A, 100)));
-    replica.received(format!("+FULLRESYNC {ID_B} 500\r\n").as_bytes(), 0);
-    assert_eq!(replica.position(), Some(&position(ID_A, 100)), "nothing has changed yet");
-    replica.received(b"$8\r\nREDIS", 0);
-    drain(&mut replica);
-    replica.disconnected("reset", 0);
-    assert_eq!(replica.position(), None);
-    replica.tick(1000);
-    replica.connected(1000);
-    replica.received(b"+PONG\r\n+OK\r\n+OK\r\n", 1000);
-    assert!(joined(drain(&mut replica)).1.ends_with(&words(&["PSYNC", "?", "-1"])));
+fn a_snapshot_that_is_cut_off_leaves_what_was_known_unless_that_is_given_up() {
+    for (forgets, asked) in [(false, [ID_A, "101"]), (true, ["?", "-1"])] {
+        let mut replica = asking(Some(position(ID_A, 100)));
+        replica.received(format!("+FULLRESYNC {ID_B} 500\r\n").as_bytes(), 0);
+        assert_eq!(replica.position(), Some(&position(ID_A, 100)), "nothing has changed yet");
+        replica.received(b"$8\r\nREDIS", 0);
+        drain(&mut replica);
+        assert_eq!(replica.position(), None, "where the stream goes on is not known yet");
+        if forgets {
+            replica.forget();
+        }
+        replica.disconnected("reset", 0);
+        assert_eq!(replica.position(), (!forgets).then_some(&position(ID_A, 100)));
+        replica.tick(1000);
+        replica.connected(1000);
+        replica.received(b"+PONG\r\n+OK\r\n+OK\r\n", 1000);
+        assert!(joined(drain(&mut replica)).1.ends_with(&words(&["PSYNC", asked[0], asked[1]])));
+    }
 }
 
 #[test]

@@ -433,12 +433,6 @@ pub const REPLICATION: &[Setting] = &[
         "3600",
         "seconds it is kept without replicas",
     ),
-    Setting::kept(
-        "repl-diskless-load",
-        Form::OneOf(&["disabled", "on-empty-db", "swapdb"]),
-        "disabled",
-        "read a snapshot without writing it",
-    ),
     Setting::kept("repl-mptcp", Form::Flag, "no", "multipath TCP to the primary").fixed(),
     Setting::kept(
         "dual-channel-replication-enabled",

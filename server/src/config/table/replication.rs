@@ -1,6 +1,7 @@
 //! Rows of replication.
 
 use super::{Form, Home, Setting};
+use crate::config::values::names;
 
 /// Numbers that the reference server holds in a C `int`.
 const INT: i64 = i32::MAX as i64;
@@ -157,5 +158,12 @@ pub const REPLICATION: &[Setting] = &[
         Home::Number(|s| &mut s.repl_diskless_sync_delay),
         "5",
         "seconds to wait for more replicas before a snapshot",
+    ),
+    Setting::server(
+        "repl-diskless-load",
+        Form::Choice(names::<super::super::ReplDisklessLoad>),
+        Home::Choice(|s| &mut s.repl_diskless_load),
+        "disabled",
+        "load a primary's snapshot without writing it",
     ),
 ];
