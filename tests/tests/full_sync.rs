@@ -9,6 +9,7 @@ use torc_tests::clock;
 use torc_tests::peer::Peer;
 use torc_tests::random::{Random, seed};
 use torc_tests::replicas::{PATIENCE, Who, Wire, agree, field, follow, populate, text, write};
+use torc_tests::reply::Reply;
 
 /// Waits until INFO replication says so.
 fn until(client: &mut Client, name: &str, is: impl Fn(&str) -> bool) -> String {
@@ -177,7 +178,7 @@ fn half_a_full_sync(one: &mut Client, two: &mut Client, wire: &Wire) {
 #[test]
 fn what_there_is_serves_until_the_snapshot_is_here() {
     for primary in [Who::Torc(2), Who::Other(Peer::Redis)] {
-        for mode in ["disabled", "on-empty-db"] {
+        for mode in ["disabled", "on-empty-db", "swapdb"] {
             let (first, second) =
                 (primary.start(&FORGETFUL), Who::Torc(2).start(&["--repl-diskless-load", mode]));
             let (mut one, mut two) = (first.client(), second.client());
@@ -189,6 +190,8 @@ fn what_there_is_serves_until_the_snapshot_is_here() {
             let (before, digest) = (place(&mut two), two.line("DEBUG DIGEST"));
             assert_eq!(text(&two.line("GET old")), "1", "{primary:?} {mode}");
             assert_eq!(field(&mut two, "persistence", "loading"), "0");
+            let aside = if mode == "swapdb" { "1" } else { "0" };
+            assert_eq!(field(&mut two, "persistence", "async_loading"), aside);
             wire.cut();
             until(&mut two, "master_sync_in_progress", |syncs| syncs == "0");
             assert_eq!(place(&mut two), before, "{primary:?} {mode}");
@@ -204,16 +207,82 @@ fn what_there_is_serves_until_the_snapshot_is_here() {
 
 #[test]
 fn a_snapshot_that_cannot_be_loaded_replaces_nothing() {
-    let (first, second) = (Who::Other(Peer::Redis).start(&[]), Who::Torc(2).start(&[]));
+    for mode in ["disabled", "swapdb"] {
+        let (first, second) =
+            (Who::Other(Peer::Redis).start(&[]), Who::Torc(2).start(&["--repl-diskless-load", mode]));
+        let (mut one, mut two) = (first.client(), second.client());
+        one.line("LPUSH list 1");
+        two.line("SET old 1");
+        follow(&mut two, first.port);
+        let error = until(&mut two, "master_link_error", |error| !error.is_empty());
+        assert!(error.contains("key \"list\": list of"), "{mode}: {error}");
+        assert_eq!(text(&two.line("GET old")), "1", "{mode}");
+        assert_eq!(two.line("DBSIZE"), Reply::Int(1), "{mode}");
+        assert_eq!(text(&two.line("REPLICAOF NO ONE")), "OK");
+        assert_eq!(text(&two.line("SET old 2")), "OK");
+    }
+}
+
+/// Of the same history, old data is read until the new is there, and then of all shards at once.
+#[test]
+fn what_is_loaded_aside_appears_at_one_instant() {
+    const MODE: [&str; 2] = ["--repl-diskless-load", "swapdb"];
+    for (primary, shards) in [(Who::Torc(1), 3), (Who::Other(Peer::Redis), 2)] {
+        let (first, second) = (primary.start(&FORGETFUL), Who::Torc(shards).start(&MODE));
+        let (mut one, mut two) = (first.client(), second.client());
+        let keys: Vec<String> = (0..20).map(|key| format!("key:{key}")).collect();
+        let set = |one: &mut Client, value: &str| {
+            let pairs: Vec<String> = keys.iter().map(|key| format!("{key} {value}")).collect();
+            assert_eq!(text(&one.line(&format!("MSET {}", pairs.join(" ")))), "OK");
+        };
+        set(&mut one, "before");
+        let wire = Wire::to(first.port);
+        half_a_full_sync(&mut one, &mut two, &wire);
+        // They come with the next snapshot.
+        wire.cut();
+        until(&mut two, "master_sync_in_progress", |syncs| syncs == "0");
+        set(&mut one, "after");
+        wire.hold(1_000_000);
+        wire.mend();
+        until(&mut two, "master_sync_read_bytes", |read| {
+            read.parse::<u64>().is_ok_and(|read| read > 500_000)
+        });
+        wire.let_go();
+        let get = format!("MGET {}", keys.join(" "));
+        let mut seen = String::new();
+        while seen != "after" {
+            let Reply::Array(values) = two.line(&get) else { panic!("it answers all the time") };
+            seen = text(&values[0]);
+            assert!(values.iter().all(|value| text(value) == seen), "{values:?}");
+        }
+        agree(&mut one, &mut two, &format!("{primary:?}, {shards} shards"));
+        assert_eq!(field(&mut two, "persistence", "async_loading"), "0");
+        one.line("SELECT 3");
+        one.line("SET other 1");
+        agree(&mut one, &mut two, "the stream goes on");
+    }
+}
+
+/// Of another history it is not read amid the load, but comes back if that fails.
+#[test]
+fn what_was_there_before_a_failed_load_aside_comes_back() {
+    let (first, second) =
+        (Who::Torc(2).start(&FORGETFUL), Who::Torc(2).start(&["--repl-diskless-load", "swapdb"]));
     let (mut one, mut two) = (first.client(), second.client());
-    one.line("LPUSH list 1");
+    populate(&mut one, 20_000, 100);
     two.line("SET old 1");
-    follow(&mut two, first.port);
-    let error = until(&mut two, "master_link_error", |error| !error.is_empty());
-    assert!(error.contains("key \"list\": list of"), "{error}");
-    assert_eq!(text(&two.line("GET old")), "1");
-    assert_eq!(text(&two.line("REPLICAOF NO ONE")), "OK");
-    assert_eq!(text(&two.line("SET old 2")), "OK");
+    let wire = Wire::to(first.port);
+    wire.hold(1_000_000);
+    follow(&mut two, wire.port);
+    let loads = || text(&two.line("GET old")).starts_with("LOADING").then_some(());
+    assert!(clock::poll(PATIENCE, loads).is_some());
+    wire.cut();
+    let back = || (text(&two.line("GET old")) == "1").then_some(());
+    assert!(clock::poll(PATIENCE, back).is_some());
+    assert_eq!(two.line("DBSIZE"), Reply::Int(1));
+    wire.let_go();
+    wire.mend();
+    agree(&mut one, &mut two, "at last");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use super::digest::{digest_shard, digest_value, merge_digest};
 use super::dump::COMPRESS;
 use super::help::help_row;
 use super::refusals::subcommand_arity;
+use super::server::swap_watched;
 use super::{Args, Command, Core, Ctx, Flags, Group, KeyFlags, KeySpec, Lock, Merge, Run};
 use crate::keyspace::{Encoder, Encoding, ValueRef};
 use crate::rdb::{self, written_len};
@@ -112,10 +113,12 @@ pub enum Cut {
     Lead,
     /// A replica from there on: effects are only counted.
     Follow,
+    /// What was loaded aside is the data from there on.
+    Swap,
 }
 
 impl Cut {
-    const ALL: [Cut; 4] = [Cut::Snapshot, Cut::Stream, Cut::Lead, Cut::Follow];
+    const ALL: [Cut; 5] = [Cut::Snapshot, Cut::Stream, Cut::Lead, Cut::Follow, Cut::Swap];
 
     /// As DEBUG CUT takes it.
     pub fn word(self) -> &'static str {
@@ -124,6 +127,7 @@ impl Cut {
             Cut::Stream => "STREAM",
             Cut::Lead => "LEAD",
             Cut::Follow => "FOLLOW",
+            Cut::Swap => "SWAP",
         }
     }
 }
@@ -149,10 +153,16 @@ fn cut(core: &mut Core, ctx: &mut Ctx, args: &mut Args) -> Result<(), Refusal> {
             core.replica = true;
             ctx.data.outbox.count();
         }
+        Cut::Swap => {
+            for db in 0..ctx.data.keyspace.databases() {
+                swap_watched(ctx, db, ctx.data.keyspace.aside(db));
+            }
+            ctx.data.keyspace.drop_aside();
+        }
     }
     ctx.data.outbox.cut(number);
     ctx.reply.ok();
-    if matches!(kind, Cut::Lead | Cut::Follow) {
+    if matches!(kind, Cut::Lead | Cut::Follow | Cut::Swap) {
         return Ok(());
     }
     ctx.data.cut = number.get();

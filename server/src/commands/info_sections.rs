@@ -145,7 +145,7 @@ fn persistence(_whole: &Whole, core: &Core, text: &mut String) {
         text,
         &[
             ("loading", i64::from(core.loading)),
-            ("async_loading", 0),
+            ("async_loading", i64::from(log.async_loading)),
             ("rdb_changes_since_last_save", log.changes_since_save as i64),
             ("rdb_bgsave_in_progress", i64::from(log.saving)),
             ("rdb_last_save_time", log.last_save),

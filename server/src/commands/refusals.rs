@@ -95,7 +95,9 @@ fn refuse_for_now(flags: Flags, core: &Core, client: usize) -> Result<(), Refusa
             refuse("READONLY You can't write against a read only replica.")
         }
         (_, Some(line)) if !flags.contains(Flags::STALE) => refuse(line),
-        _ if core.loading && !flags.contains(Flags::LOADING) => {
+        _ if core.loading && !flags.contains(Flags::LOADING)
+            || core.node.log.async_loading && flags.contains(Flags::NO_ASYNC_LOADING) =>
+        {
             refuse("LOADING Redis is loading the dataset in memory")
         }
         _ => Ok(()),

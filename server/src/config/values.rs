@@ -109,6 +109,8 @@ pub enum ReplDisklessLoad {
     Disabled,
     /// Straight from the link if there are no keys, else through a file.
     OnEmptyDb,
+    /// Straight from the link, aside: what there was is kept until all has come.
+    Swapdb,
     /// Straight from the link, all there was being removed first.
     FlushBeforeLoad,
 }
@@ -117,6 +119,7 @@ impl Named for ReplDisklessLoad {
     const ALL: &'static [(Self, &'static str)] = &[
         (Self::Disabled, "disabled"),
         (Self::OnEmptyDb, "on-empty-db"),
+        (Self::Swapdb, "swapdb"),
         (Self::FlushBeforeLoad, "flush-before-load"),
     ];
 }

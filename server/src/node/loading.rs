@@ -69,6 +69,8 @@ pub struct Loader<'a, S: Shards> {
     pub is_own: bool,
     /// The database in which a stream goes on behind it.
     pub stream_db: usize,
+    /// Snapshots go where nobody sees them yet.
+    pub aside: bool,
     batches: Vec<Entries>,
     db: usize,
 }
@@ -135,7 +137,18 @@ impl<S> Source<S> for Piecewise {
 impl<'a, S: Shards> Loader<'a, S> {
     pub fn new(shards: &'a mut S, ring: Ring, databases: usize) -> Self {
         let batches = (0..ring.shards()).map(|_| Entries::default()).collect();
-        Loader { shards, ring, databases, keys: 0, bytes: 0, is_own: false, stream_db: 0, batches, db: 0 }
+        Loader {
+            shards,
+            ring,
+            databases,
+            keys: 0,
+            bytes: 0,
+            is_own: false,
+            stream_db: 0,
+            aside: false,
+            batches,
+            db: 0,
+        }
     }
 
     /// Loads a snapshot file.
@@ -146,8 +159,10 @@ impl<'a, S: Shards> Loader<'a, S> {
     /// Loads the snapshot that `source` brings.
     pub fn stream(&mut self, mut source: impl Source<S>) -> Result<(), Fault> {
         let mut buffer = Vec::new();
-        self.entries(&mut source, &mut buffer)?;
-        self.settle()
+        let loaded = self.entries(&mut source, &mut buffer);
+        // What is under way is not to arrive behind whatever comes next.
+        let settled = self.settle();
+        loaded.and(settled)
     }
 
     /// Has a command applied, behind all that is under way.
@@ -227,7 +242,7 @@ impl<'a, S: Shards> Loader<'a, S> {
                 batch.bytes.extend_from_slice(entry.value);
                 let (end, offset, expire) = (batch.bytes.len(), entry.offset, entry.expire);
                 batch.entries.push(Encoded {
-                    db: self.db,
+                    db: if self.aside { self.databases + self.db } else { self.db },
                     key,
                     value,
                     end,
@@ -330,9 +345,11 @@ impl<'a, S: Shards> Loader<'a, S> {
 
     /// Waits until everything under way has arrived.
     fn settle(&mut self) -> Result<(), Fault> {
+        let mut failed = None;
         while !self.shards.state().is_idle() {
-            self.wait()?;
+            self.shards.turn()?;
+            failed = failed.or(self.shards.state().failure.take());
         }
-        Ok(())
+        failed.map_or(Ok(()), |failure| Err(Fault::new(failure)))
     }
 }

@@ -109,8 +109,9 @@ struct LogCore {
     too_few_replicas: bool,
     /// The server that this one follows; what it is to become, and the cut under way for that.
     upstream: Option<Upstream>,
-    /// Snapshots that came from it into files, so far.
+    /// Snapshots that came from it into files, so far; the cut under way at which one takes the place of the data.
     received: u64,
+    swap_cut: Option<NonZeroU64>,
     next_role: Option<Role>,
     role_cut: Option<NonZeroU64>,
     role_askers: Vec<Asker>,
@@ -189,6 +190,7 @@ impl LogCore {
             too_few_replicas: false,
             upstream: None,
             received: 0,
+            swap_cut: None,
             next_role: None,
             role_cut: None,
             role_askers: Vec::new(),
@@ -361,6 +363,9 @@ impl LogCore {
         self.stream = stream;
         if number.is_some() && number == self.role_cut {
             self.begin_role();
+        }
+        if number.is_some() && number == self.swap_cut {
+            self.swap_cut = None;
         }
     }
 

@@ -44,6 +44,8 @@ pub enum Mail {
     Load(Box<Entries>),
     /// To the first shard: commands of the log to apply.
     Apply(Vec<u8>),
+    /// What was loaded aside is not wanted.
+    DropAside,
     /// Loading has ended.
     Serve(Serve),
     /// Why writes are refused from now on, or that they are not any more.

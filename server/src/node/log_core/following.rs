@@ -400,7 +400,7 @@ impl LogCore {
     /// true of the data; but neither is the primary's any more.
     pub(super) fn diverge(&mut self, why: &str) {
         let at = self.merger.at() - (self.underway.fed - self.underway.applied.bytes);
-        let Some(upstream) = self.upstream.as_mut().filter(|upstream| !upstream.loading) else { return };
+        let Some(upstream) = &mut self.upstream else { return };
         let why = format!("at or behind offset {at}: {why}");
         tracing::error!("the data differs from the primary's now: {why}");
         upstream.held.clear();

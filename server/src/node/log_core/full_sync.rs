@@ -1,9 +1,10 @@
 //! Everything anew: a primary's snapshot on its way to us, and what takes its place.
 //!
 //! As `repl-diskless-load` says, it is received into a file first, while what there is goes on serving, or loaded straight
-//! from the link. Until it takes the place of what there is, a link that ends leaves all as it was.
+//! from the link, be it in place of what there is or aside. Until it takes the place of what there is, a link that ends leaves all as it was.
 
 use super::*;
+use crate::commands::Cut;
 use crate::config::ReplDisklessLoad;
 use crate::log::select;
 use crate::node::files::create_unnamed;
@@ -75,6 +76,7 @@ impl LogCore {
         let straight = match self.settings.repl_diskless_load {
             ReplDisklessLoad::Disabled => false,
             ReplDisklessLoad::OnEmptyDb => self.shared.keys() == 0,
+            ReplDisklessLoad::Swapdb => return self.load_aside(position),
             ReplDisklessLoad::FlushBeforeLoad => true,
         };
         if straight {
@@ -153,18 +155,10 @@ impl LogCore {
 
     /// The snapshot takes the place of all there is. Until it is loaded nothing else happens: clients are told so.
     fn load_anew(&mut self, position: Position, source: impl Source<LogCore>) {
-        if self.snapshot.is_some() {
-            self.fail_snapshot(&std::io::Error::other("a primary sends everything anew"));
-        }
-        // Until all is here, what there is has no name that anybody else knows.
-        self.primary.begin_anew(History::new(clock::random_id()));
-        // The files stay as they are until there is something to put in their place.
-        self.founding = self.drop_journal().or(self.founding.take());
-        self.found_due = false;
-        self.forget_history();
-        self.set_loading(true);
+        self.set_loading(true, false);
+        self.give_up_history();
         let loaded = self.load_upstream(source);
-        self.set_loading(false);
+        self.set_loading(false, false);
         match loaded {
             Ok(()) => self.follow_anew(position),
             Err(fault) => self.fail_load(&fault.to_string()),
@@ -172,11 +166,73 @@ impl LogCore {
         self.publish();
     }
 
-    fn set_loading(&mut self, loading: bool) {
-        if let Some(upstream) = &mut self.upstream {
-            upstream.loading = loading;
+    /// The snapshot is loaded beside what there is, which it then replaces on all shards at one instant. If it is of the same
+    /// history, what there is serves meanwhile.
+    fn load_aside(&mut self, position: Position) {
+        let serves = position.replid == self.primary.history.id;
+        self.set_loading(!serves, serves);
+        let loaded = self.load_files(|loader| {
+            loader.aside = true;
+            loader.stream(Upstreaming)?;
+            Ok(loader.stream_db)
+        });
+        let swapped = loaded.and_then(|db| {
+            self.swap_in()?;
+            self.give_up_history();
+            self.load_files(|loader| loader.command(&select(db)))
+        });
+        self.set_loading(false, false);
+        match swapped {
+            Ok(()) => self.follow_anew(position),
+            Err(fault) => {
+                (0..self.shards).for_each(|shard| self.port.send(shard, Mail::DropAside));
+                self.keep_what_there_is(&fault.to_string());
+            }
         }
-        self.facts.loading = loading;
+        self.publish();
+    }
+
+    /// Nothing is under way to the shards.
+    fn swap_in(&mut self) -> Result<(), Fault> {
+        self.cuts += 1;
+        let number = NonZeroU64::MIN.saturating_add(self.cuts);
+        self.swap_cut = Some(number);
+        self.port.send(0, Mail::Cut(number, Cut::Swap));
+        while self.swap_cut.is_some() {
+            Shards::turn(self)?;
+            self.merge();
+        }
+        Ok(())
+    }
+
+    fn keep_what_there_is(&mut self, why: &str) {
+        let Some(upstream) = &mut self.upstream else { return };
+        if self.next_role.is_none() && !matches!(upstream.ended, Some(Err(_))) {
+            return self.refuse_snapshot(why);
+        }
+        tracing::warn!("full sync failed: {why}");
+        upstream.end_sync(false);
+        self.leave_upstream(why);
+    }
+
+    /// What there is has no name from here on that anybody else knows.
+    fn give_up_history(&mut self) {
+        self.primary.begin_anew(History::new(clock::random_id()));
+        // The files stay as they are until there is something to put in their place.
+        self.founding = self.drop_journal().or(self.founding.take());
+        self.found_due = false;
+        self.forget_history();
+    }
+
+    /// While a snapshot is loaded no other is made.
+    fn set_loading(&mut self, loading: bool, aside: bool) {
+        if self.snapshot.is_some() {
+            self.fail_snapshot(&std::io::Error::other("a primary sends everything anew"));
+        }
+        if let Some(upstream) = &mut self.upstream {
+            upstream.loading = loading || aside;
+        }
+        (self.facts.loading, self.facts.async_loading) = (loading, aside);
         self.publish();
     }
 

@@ -32,7 +32,7 @@ impl LogCore {
     /// A connection asked to become a replica.
     pub(super) fn welcome(&mut self, newcomer: Newcomer) {
         let Newcomer { socket, addr, request, identity } = newcomer;
-        if self.facts.loading {
+        if self.facts.loading || self.facts.async_loading {
             // It was on its way when a full sync of our own began; it comes again.
             return;
         }

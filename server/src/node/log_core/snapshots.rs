@@ -72,7 +72,7 @@ impl LogCore {
 
     /// Begins what is due: what was asked for, a save point reached, a log that has grown.
     pub(super) fn look_after_snapshots(&mut self) {
-        if self.facts.loading {
+        if self.facts.loading || self.facts.async_loading {
             return;
         }
         let now = now_ms();
