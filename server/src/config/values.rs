@@ -170,7 +170,7 @@ pub fn name_of<T: Named>(value: T) -> &'static str {
 }
 
 /// When a session with unsent output is closed. Bytes and seconds; 0 = no limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BufferLimit {
     /// Closed at once beyond this.
     pub hard: u64,
@@ -180,14 +180,21 @@ pub struct BufferLimit {
 }
 
 /// `client-output-buffer-limit` of the three kinds of sessions.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BufferLimits {
     pub normal: BufferLimit,
     pub replica: BufferLimit,
     pub pubsub: BufferLimit,
 }
 
+impl BufferLimit {
+    const NONE: BufferLimit = BufferLimit { hard: 0, soft: 0, soft_seconds: 0 };
+}
+
 impl BufferLimits {
+    pub const NONE: BufferLimits =
+        BufferLimits { normal: BufferLimit::NONE, replica: BufferLimit::NONE, pubsub: BufferLimit::NONE };
+
     fn class(&mut self, name: &str) -> Option<&mut BufferLimit> {
         match name.to_ascii_lowercase().as_str() {
             "normal" => Some(&mut self.normal),
@@ -242,6 +249,8 @@ pub struct CpuList {
 }
 
 impl CpuList {
+    pub const ALL: CpuList = CpuList { text: String::new(), cpus: Vec::new() };
+
     /// Ascending, each once; empty when the setting is not given.
     pub fn cpus(&self) -> &[usize] {
         &self.cpus

@@ -92,9 +92,7 @@ impl LogCore {
                     Receiving { number, position, file, written: 0, writing: false, pending, vetting };
                 upstream.receiving = Some(receiving);
             }
-            Err(error) => {
-                upstream.replica.refuse(format!("cannot create '{}': {error}", path.display()));
-            }
+            Err(error) => self.refuse_snapshot(&format!("cannot create '{}': {error}", path.display())),
         }
         self.publish();
     }
@@ -103,7 +101,8 @@ impl LogCore {
     pub(super) fn receive(&mut self) {
         let Some(upstream) = self.upstream.as_mut().filter(|upstream| !upstream.loading) else { return };
         let Some(receiving) = &mut upstream.receiving else { return };
-        if self.next_role.is_some() || matches!(upstream.ended, Some(Err(_))) {
+        let stops = self.stopping || self.shared.is_stop_asked();
+        if stops || self.next_role.is_some() || matches!(upstream.ended, Some(Err(_))) {
             return upstream.end_sync(false);
         }
         let mut vetted = Ok(());

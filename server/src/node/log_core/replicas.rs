@@ -84,6 +84,7 @@ impl LogCore {
 
     /// Sends every replica what it is due.
     pub(super) fn serve_replicas(&mut self) {
+        self.sync_files.retain(|walk, _| self.primary.needs_file(*walk));
         if self.primary.is_alone() {
             return;
         }
@@ -109,7 +110,6 @@ impl LogCore {
             self.primary.gone(id);
             self.net.close(id);
         }
-        self.sync_files.retain(|walk, _| self.primary.needs_file(*walk));
     }
 
     fn read_sync_file(&self, walk: u64, from: u64, most: usize) -> Result<Vec<u8>, String> {
