@@ -301,6 +301,9 @@ fn a_straight_load_empties_what_there_was() {
         }
         let loads = || text(&two.line("GET old")).starts_with("LOADING").then_some(());
         assert!(clock::poll(PATIENCE, loads).is_some(), "{mode}");
+        let mut read = || field(&mut two, "persistence", "loading_loaded_bytes").parse::<u64>().ok();
+        let most = clock::poll(PATIENCE, || read().filter(|read| *read > 500_000));
+        assert!(most.is_some_and(|read| read <= 1_100_000), "{mode}: {most:?}");
         wire.cut();
         let empty = || (text(&two.line("DBSIZE")) == "Int(0)").then_some(());
         assert!(clock::poll(PATIENCE, empty).is_some(), "{mode}: half a snapshot is none");

@@ -11,6 +11,10 @@ pub struct LogFacts {
     pub loading: bool,
     /// Data is loaded aside, and what there is serves meanwhile.
     pub async_loading: bool,
+    /// Of the last load: since when (Unix seconds), its bytes as far as known, and how many of them have been read.
+    pub load_since: i64,
+    pub load_total: u64,
+    pub load_read: u64,
     /// Whether a snapshot is being written, and since when (Unix seconds).
     pub saving: bool,
     pub saving_since: i64,

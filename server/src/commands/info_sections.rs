@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::info::Whole;
-use super::{Core, Link, PrimaryFacts, ReplicaFacts, table};
+use super::{Core, Link, LogFacts, PrimaryFacts, ReplicaFacts, table};
 use crate::limits::REDIS_VERSION;
 
 /// One section of INFO.
@@ -181,6 +181,30 @@ fn persistence(_whole: &Whole, core: &Core, text: &mut String) {
             ],
         );
     }
+    if core.loading || log.async_loading {
+        load_under_way(log, core, text);
+    }
+}
+
+fn load_under_way(log: &LogFacts, core: &Core, text: &mut String) {
+    let (total, read) = (log.load_total as i64, log.load_read as i64);
+    let elapsed = (core.now / 1000 - log.load_since).max(0);
+    // As the reference server guesses while it does not know better.
+    let (percent, left) = match (total, read) {
+        (0, _) | (_, 0) => (0.0, 1),
+        _ => (read as f64 / total as f64 * 100.0, elapsed * (total - read).max(0) / read),
+    };
+    lines(
+        text,
+        &[
+            ("loading_start_time", log.load_since),
+            ("loading_total_bytes", total),
+            ("loading_rdb_used_mem", 0),
+            ("loading_loaded_bytes", read),
+        ],
+    );
+    line(text, "loading_loaded_perc", format!("{percent:.2}"));
+    line(text, "loading_eta_seconds", left);
 }
 
 fn stats(whole: &Whole, core: &Core, text: &mut String) {

@@ -40,6 +40,9 @@ pub struct Underway {
     pub fed: u64,
     pub applied: Applied,
     pub failure: Option<String>,
+    /// Bytes of all sources so far, and how many of them have been read.
+    pub total: u64,
+    pub read: u64,
 }
 
 impl Underway {
@@ -81,6 +84,9 @@ pub trait Source<S> {
     fn fill(&mut self, shards: &mut S, buffer: &mut Vec<u8>) -> Result<bool, Fault>;
 
     fn name(&self) -> String;
+
+    /// All its bytes; 0: nobody knows.
+    fn length(&self) -> u64;
 
     fn damage(&self, damage: &impl std::fmt::Display) -> Fault {
         Fault::new(format!("{} is damaged: {damage}", self.name()))
@@ -132,6 +138,10 @@ impl<S> Source<S> for Piecewise {
     fn name(&self) -> String {
         self.name.clone()
     }
+
+    fn length(&self) -> u64 {
+        self.length
+    }
 }
 
 impl<'a, S: Shards> Loader<'a, S> {
@@ -158,6 +168,7 @@ impl<'a, S: Shards> Loader<'a, S> {
 
     /// Loads the snapshot that `source` brings.
     pub fn stream(&mut self, mut source: impl Source<S>) -> Result<(), Fault> {
+        self.shards.state().total += source.length();
         let mut buffer = Vec::new();
         let loaded = self.entries(&mut source, &mut buffer);
         // What is under way is not to arrive behind whatever comes next.
@@ -175,8 +186,9 @@ impl<'a, S: Shards> Loader<'a, S> {
     /// Loads one file of the log; returns the length of its good part. A torn tail is cut off if `torn_allowed`.
     pub fn log(&mut self, path: &Path, torn_allowed: bool) -> Result<u64, Fault> {
         let mut source = Piecewise::open(path)?;
+        self.shards.state().total += source.length;
         let mut buffer = Vec::new();
-        source.fill(self.shards, &mut buffer)?;
+        self.fill(&mut source, &mut buffer)?;
         let mut begin = 0;
         if log::begins_as_rdb(&buffer) {
             self.entries(&mut source, &mut buffer)?;
@@ -188,6 +200,13 @@ impl<'a, S: Shards> Loader<'a, S> {
         let good = self.commands(&mut source, buffer, begin, torn_allowed)?;
         self.settle()?;
         Ok(good)
+    }
+
+    fn fill(&mut self, source: &mut impl Source<S>, buffer: &mut Vec<u8>) -> Result<bool, Fault> {
+        let before = buffer.len();
+        let more = source.fill(self.shards, buffer)?;
+        self.shards.state().read += (buffer.len() - before) as u64;
+        Ok(more)
     }
 
     /// Ships the entries of an RDB file; what lies behind its end stays in `buffer`.
@@ -213,7 +232,7 @@ impl<'a, S: Shards> Loader<'a, S> {
             if ended {
                 return self.flush_all();
             }
-            if !source.fill(self.shards, buffer)? {
+            if !self.fill(source, buffer)? {
                 return Err(source.damage(&reader.cut_off(buffer.len())));
             }
         }
@@ -307,7 +326,7 @@ impl<'a, S: Shards> Loader<'a, S> {
                 self.wait()?;
             }
             buffer.clear();
-            if !source.fill(self.shards, &mut buffer)? {
+            if !self.fill(source, &mut buffer)? {
                 break;
             }
         }

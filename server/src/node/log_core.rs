@@ -109,8 +109,7 @@ struct LogCore {
     too_few_replicas: bool,
     /// The server that this one follows; what it is to become, and the cut under way for that.
     upstream: Option<Upstream>,
-    /// Snapshots that came from it into files, so far; the cut under way at which one takes the place of the data.
-    received: u64,
+    /// The cut under way at which its snapshot takes the place of the data.
     swap_cut: Option<NonZeroU64>,
     next_role: Option<Role>,
     role_cut: Option<NonZeroU64>,
@@ -169,6 +168,7 @@ impl LogCore {
             underway: Underway::new(shards),
             facts: LogFacts {
                 loading: true,
+                load_since: now,
                 last_save: now,
                 last_save_seconds: -1,
                 last_rewrite_seconds: -1,
@@ -189,7 +189,6 @@ impl LogCore {
             waiters: Waiters::default(),
             too_few_replicas: false,
             upstream: None,
-            received: 0,
             swap_cut: None,
             next_role: None,
             role_cut: None,
@@ -487,6 +486,7 @@ impl LogCore {
         facts.saving_since = purpose.map_or(0, |(_, began)| began);
         facts.rewriting_since = facts.saving_since;
         facts.rewrite_scheduled = self.queue.iter().any(|(purpose, _)| *purpose == Purpose::Rewrite);
+        (facts.load_total, facts.load_read) = (self.underway.total, self.underway.read);
         facts.changes_since_save = self.shared.changes() - self.saved_changes;
         if let Some(journal) = &self.journal {
             facts.aof_size = facts.aof_base_size + journal.length();

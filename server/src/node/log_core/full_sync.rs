@@ -73,20 +73,21 @@ impl LogCore {
         );
         let Some(upstream) = &mut self.upstream else { return };
         upstream.begin_sync();
+        let source = Upstreaming { length: size.unwrap_or(0) };
         let straight = match self.settings.repl_diskless_load {
             ReplDisklessLoad::Disabled => false,
             ReplDisklessLoad::OnEmptyDb => self.shared.keys() == 0,
-            ReplDisklessLoad::Swapdb => return self.load_aside(position),
+            ReplDisklessLoad::Swapdb => return self.load_aside(position, source),
             ReplDisklessLoad::FlushBeforeLoad => true,
         };
         if straight {
-            return self.load_anew(position, Upstreaming);
+            return self.load_anew(position, source);
         }
         let path = PathBuf::from(&self.settings.dir).join(format!("temp-load-{}.rdb", std::process::id()));
         match create_unnamed(&path) {
             Ok(file) => {
-                self.received += 1;
-                let (number, file) = (self.received, Rc::new(file));
+                self.cuts += 1;
+                let (number, file) = (self.cuts, Rc::new(file));
                 let (pending, vetting) = (Vec::new(), Vetting::default());
                 let receiving =
                     Receiving { number, position, file, written: 0, writing: false, pending, vetting };
@@ -167,12 +168,12 @@ impl LogCore {
 
     /// The snapshot is loaded beside what there is, which it then replaces on all shards at one instant. If it is of the same
     /// history, what there is serves meanwhile.
-    fn load_aside(&mut self, position: Position) {
+    fn load_aside(&mut self, position: Position, source: Upstreaming) {
         let serves = position.replid == self.primary.history.id;
         self.set_loading(!serves, serves);
         let loaded = self.load_files(|loader| {
             loader.aside = true;
-            loader.stream(Upstreaming)?;
+            loader.stream(source)?;
             Ok(loader.stream_db)
         });
         let swapped = loaded.and_then(|db| {
@@ -232,6 +233,8 @@ impl LogCore {
             upstream.loading = loading || aside;
         }
         (self.facts.loading, self.facts.async_loading) = (loading, aside);
+        self.facts.load_since = clock::unix_us() / 1_000_000;
+        (self.underway.total, self.underway.read) = (0, 0);
         self.publish();
     }
 
@@ -279,7 +282,9 @@ impl LogCore {
 const FLUSHALL: &[u8] = b"*1\r\n$8\r\nFLUSHALL\r\n";
 
 /// The snapshot that the link brings, as a file to load.
-struct Upstreaming;
+struct Upstreaming {
+    length: u64,
+}
 
 impl Source<LogCore> for Upstreaming {
     fn fill(&mut self, core: &mut LogCore, buffer: &mut Vec<u8>) -> Result<bool, Fault> {
@@ -302,5 +307,9 @@ impl Source<LogCore> for Upstreaming {
 
     fn name(&self) -> String {
         "the primary's snapshot".to_owned()
+    }
+
+    fn length(&self) -> u64 {
+        self.length
     }
 }
