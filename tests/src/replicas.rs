@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
@@ -128,6 +128,8 @@ pub fn settle(client: &mut Client) {
 pub struct Wire {
     pub port: u16,
     open: Arc<AtomicBool>,
+    /// Bytes that may yet come from the far end.
+    credit: Arc<AtomicI64>,
     /// Both ends of every connection made so far.
     streams: Receiver<TcpStream>,
 }
@@ -137,18 +139,28 @@ impl Wire {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
         let near = listener.local_addr().expect("it is bound").port();
         let open = Arc::new(AtomicBool::new(true));
+        let credit = Arc::new(AtomicI64::new(i64::MAX));
         let (sender, streams) = channel();
-        let is_open = Arc::clone(&open);
+        let (is_open, left) = (Arc::clone(&open), Arc::clone(&credit));
         std::thread::spawn(move || {
             for near in listener.incoming().flatten() {
                 if is_open.load(Ordering::Relaxed)
                     && let Ok(far) = TcpStream::connect(("127.0.0.1", port))
                 {
-                    join(&near, &far, &sender);
+                    join(&near, &far, &sender, &left);
                 }
             }
         });
-        Wire { port: near, open, streams }
+        Wire { port: near, open, credit, streams }
+    }
+
+    /// Lets about so many bytes of the far end through, and holds the rest until it is let go.
+    pub fn hold(&self, bytes: i64) {
+        self.credit.store(bytes, Ordering::Relaxed);
+    }
+
+    pub fn let_go(&self) {
+        self.hold(i64::MAX);
     }
 
     pub fn cut(&self) {
@@ -165,15 +177,22 @@ impl Wire {
 }
 
 /// Passes on what either end sends, until one closes.
-fn join(near: &TcpStream, far: &TcpStream, streams: &Sender<TcpStream>) {
+fn join(near: &TcpStream, far: &TcpStream, streams: &Sender<TcpStream>, credit: &Arc<AtomicI64>) {
     let copy = |stream: &TcpStream| stream.try_clone().expect("a socket");
-    for (from, to) in [(near, far), (far, near)] {
+    for (from, to, credit) in [(near, far, None), (far, near, Some(credit))] {
+        let credit = credit.cloned();
         // Nobody keeps them once the test is over.
         let _ = streams.send(copy(from));
         let (mut from, mut to) = (copy(from), copy(to));
         std::thread::spawn(move || {
             let mut buffer = [0; 16384];
             while let Ok(count @ 1..) = from.read(&mut buffer) {
+                if let Some(credit) = &credit {
+                    while credit.load(Ordering::Relaxed) <= 0 {
+                        std::thread::sleep(Duration::from_millis(1));
+                    }
+                    credit.fetch_sub(count as i64, Ordering::Relaxed);
+                }
                 if to.write_all(&buffer[..count]).is_err() {
                     break;
                 }

@@ -258,7 +258,7 @@ fn replicas_that_join_amid_writes_share_a_walk() {
 #[test]
 fn a_full_sync_that_breaks_off_is_begun_again() {
     let primary = Who::Torc(2).start(&["--appendonly", "no"]);
-    let replica = Who::Torc(2).start(&[]);
+    let replica = Who::Torc(2).start(&["--repl-diskless-load", "flush-before-load"]);
     let (mut one, mut two) = (primary.client(), replica.client());
     populate(&mut one, 200_000, 500);
     two.line("SET of-its-own 1");

@@ -10,6 +10,8 @@ use crate::config::Settings;
 pub struct LogFacts {
     pub loading: bool,
     pub load: LoadFacts,
+    /// Data is loaded aside, and what there is serves meanwhile.
+    pub async_loading: bool,
     /// Whether a snapshot is being written, and since when (Unix seconds).
     pub saving: bool,
     pub saving_since: i64,

@@ -5,6 +5,7 @@ use std::num::NonZeroU64;
 use super::digest::{digest_shard, digest_value, merge_digest};
 use super::help::help_row;
 use super::refusals::subcommand_arity;
+use super::server::swap_watched;
 use super::{Args, Command, Core, Ctx, Expiry, Flags, Group, KeyFlags, KeySpec, Lock, Merge, Run};
 use crate::keyspace::{Encoder, Encoding, ValueRef};
 use crate::rdb::{self, written_len};
@@ -113,10 +114,12 @@ pub enum Cut {
     Follow,
     /// Writes are paused already; nothing expires from there on.
     Freeze,
+    /// What was loaded aside is the data from there on.
+    Swap,
 }
 
 impl Cut {
-    const ALL: [Cut; 5] = [Cut::Snapshot, Cut::Stream, Cut::Lead, Cut::Follow, Cut::Freeze];
+    const ALL: [Cut; 6] = [Cut::Snapshot, Cut::Stream, Cut::Lead, Cut::Follow, Cut::Freeze, Cut::Swap];
 
     /// As DEBUG CUT takes it.
     pub fn word(self) -> &'static str {
@@ -126,6 +129,7 @@ impl Cut {
             Cut::Lead => "LEAD",
             Cut::Follow => "FOLLOW",
             Cut::Freeze => "FREEZE",
+            Cut::Swap => "SWAP",
         }
     }
 }
@@ -156,10 +160,16 @@ fn cut(core: &mut Core, ctx: &mut Ctx, args: &mut Args) -> Result<(), Refusal> {
             core.frozen = true;
             ctx.data.expiry = Expiry::Hide;
         }
+        Cut::Swap => {
+            for db in 0..ctx.data.keyspace.databases() {
+                swap_watched(ctx, db, ctx.data.keyspace.aside(db));
+            }
+            ctx.data.keyspace.drop_aside();
+        }
     }
     ctx.data.outbox.cut(number);
     ctx.reply.ok();
-    if matches!(kind, Cut::Lead | Cut::Follow | Cut::Freeze) {
+    if matches!(kind, Cut::Lead | Cut::Follow | Cut::Freeze | Cut::Swap) {
         return Ok(());
     }
     ctx.data.cut = number.get();

@@ -149,6 +149,8 @@ fn persistence(_whole: &Whole, core: &Core, text: &mut String) {
         &[
             ("current_save_keys_processed", keys as i64),
             ("current_save_keys_total", all as i64),
+            ("loading", i64::from(core.loading)),
+            ("async_loading", i64::from(log.async_loading)),
             ("rdb_changes_since_last_save", log.changes_since_save as i64),
             ("rdb_bgsave_in_progress", i64::from(log.saving)),
             ("rdb_last_save_time", log.last_save),
@@ -190,7 +192,7 @@ fn persistence(_whole: &Whole, core: &Core, text: &mut String) {
         line(text, "aof_write_bytes_last_sec", last);
         line(text, "aof_fsync_usec", log.flushes);
     }
-    if core.loading {
+    if core.loading || log.async_loading {
         loading(&log.load, core.now / 1000, text);
     }
 }
@@ -324,6 +326,9 @@ fn primary_link(primary: &PrimaryFacts, core: &Core, text: &mut String) {
     }
     if !up {
         line(text, "master_link_down_since_seconds", ago(primary.down_since));
+    }
+    if let Some(error) = &primary.error {
+        line(text, "master_link_error", error);
     }
     lines(
         text,

@@ -65,7 +65,10 @@ pub use generic_walk::{WalkFilter, WalkPlan, walk_step};
 pub use lookup::{Recent, Table, table};
 pub use outbox::{Effects, Mark, Outbox};
 pub use persistence::{Ask, Task};
-pub use refusals::{admit, admit_now, flags_of_exec, refuse_unknown_command, refuse_unknown_subcommand};
+pub use refusals::{
+    admit, admit_now, flags_of_exec, passes_over, refuse_replicated, refuse_unknown_command,
+    refuse_unknown_subcommand,
+};
 pub use replication::{
     Link, PrimaryFacts, ReplicaFacts, ReplicaIdentity, ReplicaState, ReplicationFacts, SyncRequest,
 };

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{ClientFlags, Command, Core, Flags};
+use super::{ClientFlags, Command, Core, Flags, table};
 use crate::config::DebugCommand;
 use crate::resp::{Argv, Refusal, Reply};
 
@@ -36,6 +36,26 @@ pub fn refuse_unknown_subcommand(container: &Command, argv: Argv, reply: &mut Re
     let name = quote(argv.get(1), QUOTED);
     let help = format!("'. Try {} HELP.", container.name.to_ascii_uppercase());
     reply.error_bytes(&[b"ERR unknown subcommand", more, b" '", name, help.as_bytes()].concat());
+}
+
+/// Commands of a primary that leave the data as it is: a server without them can pass them over.
+const WITHOUT_DATA: [&[u8]; 2] = [b"PUBLISH", b"SPUBLISH"];
+
+/// Whether a command that is in no table changes nothing where it is logged or replicated.
+pub fn passes_over(name: &[u8]) -> bool {
+    WITHOUT_DATA.iter().any(|other| other.eq_ignore_ascii_case(name))
+}
+
+/// Why a command of a primary's stream can never be applied here, as its words show.
+pub fn refuse_replicated(argv: Argv) -> Result<(), String> {
+    let name = argv.get(0);
+    let why = match table().resolve(name, (argv.len() > 1).then(|| argv.get(1))) {
+        None if passes_over(name) => return Ok(()),
+        None => "it is not known here",
+        Some(row) if table().row(row).accepts(argv.len()) => return Ok(()),
+        Some(_) => "its number of arguments is wrong here",
+    };
+    Err(format!("command '{}' of the primary: {why}", quote(name, QUOTED).escape_ascii()))
 }
 
 /// What is wrong with a command line that named `row`, if anything: arity, DEBUG where it is not allowed, a
@@ -75,7 +95,9 @@ fn refuse_for_now(flags: Flags, core: &Core, client: usize) -> Result<(), Refusa
             refuse("READONLY You can't write against a read only replica.")
         }
         (_, Some(line)) if !flags.contains(Flags::STALE) => refuse(line),
-        _ if core.loading && !flags.contains(Flags::LOADING) => {
+        _ if core.loading && !flags.contains(Flags::LOADING)
+            || core.node.log.async_loading && flags.contains(Flags::NO_ASYNC_LOADING) =>
+        {
             refuse("LOADING Redis is loading the dataset in memory")
         }
         _ => Ok(()),

@@ -81,6 +81,8 @@ pub struct PrimaryFacts {
     /// Bytes of the snapshot that have come, and all; -1: not known.
     pub sync_read: u64,
     pub sync_total: i64,
+    /// Why what it sends cannot be used here.
+    pub error: Option<Box<str>>,
 }
 
 /// What node/ last told of replication.

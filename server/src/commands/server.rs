@@ -182,15 +182,20 @@ fn swapdb(core: &mut Core, ctx: &mut Ctx, args: &mut Args) -> Result<(), Refusal
         |index: i32| usize::try_from(index).ok().filter(|index| *index < databases).ok_or(Refusal::DbIndex);
     let (first, second) = (valid(first)?, valid(second)?);
     if first != second {
-        touch_watched(ctx, first, second);
-        touch_watched(ctx, second, first);
-        ctx.data.keyspace.swap(first, second);
+        swap_watched(ctx, first, second);
         if core.index == 0 {
             ctx.effect(&[b"SWAPDB", argv.get(1), argv.get(2)]);
         }
     }
     ctx.reply.ok();
     Ok(())
+}
+
+/// Swaps two databases, which those who watch keys of either hear of.
+pub fn swap_watched(ctx: &mut Ctx, first: usize, second: usize) {
+    touch_watched(ctx, first, second);
+    touch_watched(ctx, second, first);
+    ctx.data.keyspace.swap(first, second);
 }
 
 fn database(args: &mut Args, refusal: &'static str) -> Result<i32, Refusal> {

@@ -102,6 +102,28 @@ impl Named for AppendFsync {
         &[(Self::Everysec, "everysec"), (Self::Always, "always"), (Self::No, "no")];
 }
 
+/// How a replica takes in a primary's snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplDisklessLoad {
+    /// Through a file: what there was is kept until all has come.
+    Disabled,
+    /// Straight from the link if there are no keys, else through a file.
+    OnEmptyDb,
+    /// Straight from the link, aside: what there was is kept until all has come.
+    Swapdb,
+    /// Straight from the link, all there was being removed first.
+    FlushBeforeLoad,
+}
+
+impl Named for ReplDisklessLoad {
+    const ALL: &'static [(Self, &'static str)] = &[
+        (Self::Disabled, "disabled"),
+        (Self::OnEmptyDb, "on-empty-db"),
+        (Self::Swapdb, "swapdb"),
+        (Self::FlushBeforeLoad, "flush-before-load"),
+    ];
+}
+
 /// A snapshot is due after so many seconds in which so much has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SavePoint {
@@ -148,7 +170,7 @@ pub fn name_of<T: Named>(value: T) -> &'static str {
 }
 
 /// When a session with unsent output is closed. Bytes and seconds; 0 = no limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BufferLimit {
     /// Closed at once beyond this.
     pub hard: u64,
@@ -158,14 +180,21 @@ pub struct BufferLimit {
 }
 
 /// `client-output-buffer-limit` of the three kinds of sessions.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BufferLimits {
     pub normal: BufferLimit,
     pub replica: BufferLimit,
     pub pubsub: BufferLimit,
 }
 
+impl BufferLimit {
+    const NONE: BufferLimit = BufferLimit { hard: 0, soft: 0, soft_seconds: 0 };
+}
+
 impl BufferLimits {
+    pub const NONE: BufferLimits =
+        BufferLimits { normal: BufferLimit::NONE, replica: BufferLimit::NONE, pubsub: BufferLimit::NONE };
+
     fn class(&mut self, name: &str) -> Option<&mut BufferLimit> {
         match name.to_ascii_lowercase().as_str() {
             "normal" => Some(&mut self.normal),
@@ -220,6 +249,8 @@ pub struct CpuList {
 }
 
 impl CpuList {
+    pub const ALL: CpuList = CpuList { text: String::new(), cpus: Vec::new() };
+
     /// Ascending, each once; empty when the setting is not given.
     pub fn cpus(&self) -> &[usize] {
         &self.cpus

@@ -300,7 +300,10 @@ impl Keyspace {
     /// whatever happens to them meanwhile. There is one cut at a time.
     pub fn begin_cut(&mut self, encode: Encoder) {
         assert!(self.cut.is_none(), "a cut is walked or ended before the next one begins");
-        self.cut = Some(Box::new(Cut::new(&self.databases, encode)));
+        let mut cut = Cut::new(self.seen(), encode);
+        // What is aside is no part of it.
+        cut.held.resize(self.databases.len(), None);
+        self.cut = Some(Box::new(cut));
     }
 
     pub fn is_cutting(&self) -> bool {

@@ -22,7 +22,7 @@ impl Keyspace {
         expired: &mut dyn FnMut(usize, &[u8]),
     ) -> ExpireStep {
         let mut step = ExpireStep::default();
-        for _ in 0..self.databases.len() {
+        for _ in 0..self.databases() {
             let db = self.expire_from;
             let (cut, graveyard) = (&mut self.cut, &mut self.graveyard);
             let left = budget.saturating_sub(step.examined);
@@ -45,7 +45,7 @@ impl Keyspace {
                 step.more = true;
                 break;
             }
-            self.expire_from = (db + 1) % self.databases.len();
+            self.expire_from = (db + 1) % self.databases();
         }
         step
     }
@@ -53,7 +53,7 @@ impl Keyspace {
     /// When `expire_step` next has work at the earliest (Unix ms). A part of a table where many entries live on and
     /// few expire is swept once a second, so this can be that much later than the first time of expiry.
     pub fn next_expiry(&self) -> Option<i64> {
-        self.databases.iter().filter_map(|table| table.first_due()).min()
+        self.seen().iter().filter_map(|table| table.first_due()).min()
     }
 
     /// Mean time to live in ms of the keys with an expiry; 0 if there are none.

@@ -35,6 +35,7 @@ const LANE_SHARE: usize = 9;
 
 /// One shard's databases.
 pub struct Keyspace {
+    /// The databases, and behind them as many that nobody sees: data that is loaded aside.
     databases: Vec<SlotTable>,
     slots: Range<usize>,
     hasher: KeyHasher,
@@ -55,7 +56,7 @@ impl Keyspace {
     /// first written.
     pub fn new(databases: usize, slots: Range<usize>, hasher: KeyHasher) -> Self {
         Self {
-            databases: (0..databases).map(|_| SlotTable::default()).collect(),
+            databases: (0..2 * databases).map(|_| SlotTable::default()).collect(),
             slots,
             hasher,
             heap: Heap::new(),
@@ -72,7 +73,22 @@ impl Keyspace {
     }
 
     pub fn databases(&self) -> usize {
-        self.databases.len()
+        self.databases.len() / 2
+    }
+
+    /// The database that takes what is loaded aside for `db`.
+    pub fn aside(&self, db: usize) -> usize {
+        self.databases() + db
+    }
+
+    /// Gives up what was loaded aside.
+    pub fn drop_aside(&mut self) {
+        (0..self.databases()).for_each(|db| self.clear(self.aside(db)));
+    }
+
+    /// Those that are seen.
+    fn seen(&self) -> &[SlotTable] {
+        &self.databases[..self.databases()]
     }
 
     pub fn slots(&self) -> Range<usize> {
@@ -152,6 +168,11 @@ impl Keyspace {
 
     pub fn len(&self, db: usize) -> usize {
         self.databases[db].len()
+    }
+
+    /// Keys of all databases.
+    pub fn keys(&self) -> usize {
+        self.seen().iter().map(SlotTable::len).sum()
     }
 
     pub fn is_empty(&self, db: usize) -> bool {

@@ -306,3 +306,29 @@ fn values_read_as_clients_see_them() {
     assert_eq!(keyspace.take(0, &key), Some((Value::Int(12), Some(77))));
     assert_eq!(keyspace.average_ttl(0, 7), 0);
 }
+
+#[test]
+fn what_is_aside_is_not_seen_until_it_is_swapped_in() {
+    let hasher = KeyHasher::new(7);
+    let mut keyspace = Keyspace::new(DATABASES, 0..16384, hasher.clone());
+    let aside = keyspace.aside(1);
+    let put = |keyspace: &mut Keyspace, db: usize, name: &[u8], expire: Option<i64>| {
+        keyspace.put_str(db, &keyed(&hasher, name), b"value", Encode::Auto, expire);
+    };
+    put(&mut keyspace, 1, b"old", None);
+    put(&mut keyspace, aside, b"new", Some(5));
+    assert_eq!((keyspace.databases(), keyspace.keys(), keyspace.next_expiry()), (DATABASES, 1, None));
+    keyspace.begin_cut(|out, key, _, _| out.extend_from_slice(key));
+    put(&mut keyspace, aside, b"newer", None);
+    let mut cut = Vec::new();
+    while let Some(chunk) = keyspace.walk_cut(1000) {
+        cut.extend(chunk.bytes);
+    }
+    assert_eq!(cut, b"old");
+    assert_eq!(keyspace.expire_step(10, 1000, &mut |_, _| panic!("it is not due for anybody")).expired, 0);
+    keyspace.swap(1, aside);
+    assert_eq!((keyspace.keys(), keyspace.len(aside), keyspace.next_expiry()), (2, 1, Some(5)));
+    keyspace.drop_aside();
+    assert_eq!((keyspace.keys(), keyspace.len(aside)), (2, 0));
+    keyspace.check_invariants();
+}

@@ -50,11 +50,17 @@ pub fn begins_as_rdb(head: &[u8]) -> bool {
     head.starts_with(b"REDIS") || head.starts_with(b"VALKEY")
 }
 
+/// What is wrong with a command.
+pub type Judge = fn(Argv) -> Result<(), String>;
+
 /// Reads one file: `scan` its pieces in order, `finish` at its end. Damage ends it.
 #[derive(Debug)]
 pub struct Scanner {
     /// Of a file, which may have annotations and end in zeros; the stream of a primary has neither.
     is_file: bool,
+    /// Says what is wrong with a whole command, if anything: it does not come out then, nor what it is a part of.
+    judge: Judge,
+    is_refused: bool,
     /// What may belong to a command that is not whole.
     buffer: Vec<u8>,
     /// Offset in the file of the buffer's first byte.
@@ -85,6 +91,8 @@ impl Scanner {
     pub fn new(offset: u64) -> Scanner {
         Scanner {
             is_file: true,
+            judge: |_| Ok(()),
+            is_refused: false,
             buffer: Vec::new(),
             base: offset,
             done: 0,
@@ -96,8 +104,8 @@ impl Scanner {
     }
 
     /// For what a primary sends from `offset` of its history on: what comes out is all that came in, byte for byte.
-    pub fn of_stream(offset: u64) -> Scanner {
-        Scanner { is_file: false, ..Scanner::new(offset) }
+    pub fn of_stream(offset: u64, judge: Judge) -> Scanner {
+        Scanner { is_file: false, judge, ..Scanner::new(offset) }
     }
 
     /// Takes in the next bytes of the file, and appends to `out` all that is whole by now: commands as they stand there,
@@ -120,6 +128,10 @@ impl Scanner {
             };
             let bytes = &self.buffer[start..self.done];
             let argv = Argv::new(bytes, &self.command.spans);
+            if let Err(why) = (self.judge)(argv) {
+                self.is_refused = true;
+                return Err(self.damage((start, why)));
+            }
             let word = if argv.len() == 1 { argv.get(0) } else { &[] };
             let (multi, exec) = (word.eq_ignore_ascii_case(b"multi"), word.eq_ignore_ascii_case(b"exec"));
             match &mut self.transaction {
@@ -144,6 +156,11 @@ impl Scanner {
     /// Offset behind the last unit that came out.
     pub fn good(&self) -> u64 {
         self.good
+    }
+
+    /// Whether what was reported as damage is a command that the judge refused.
+    pub fn is_refused(&self) -> bool {
+        self.is_refused
     }
 
     /// Bytes that came in and are not whole yet.

@@ -116,7 +116,7 @@ fn a_stream_has_neither_annotations_nor_zeros() {
         (b"\0", "offset 14: '\\x00' where '*' should be"),
         (b"*1\r\n$4\r\nPING\0", "offset 26: no line ending behind an argument"),
     ] {
-        let mut scanner = Scanner::of_stream(0);
+        let mut scanner = Scanner::of_stream(0, |_| Ok(()));
         let mut out = Vec::new();
         let stream = [command(&["PING"]).as_slice(), bytes].concat();
         let damage = scanner.scan(&stream, &mut out).expect_err("damage");

@@ -228,7 +228,8 @@ impl CoreLoop {
         }
         let data = &self.machine.shard.data;
         let used = data.keyspace.used_memory() as u64;
-        self.shared.publish(self.machine.core.index, used, data.outbox.emitted());
+        let keys = data.keyspace.keys() as u64;
+        self.shared.publish(self.machine.core.index, used, keys, data.outbox.emitted());
         if now - self.swept >= self.sweep_ms() {
             self.swept = now;
             self.machine.sweep_sessions();

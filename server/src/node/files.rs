@@ -95,6 +95,13 @@ impl Directory {
     }
 }
 
+/// A file to write and read back that nobody else finds, and that is gone with its last handle.
+pub fn create_unnamed(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
+    fs::remove_file(path)?;
+    Ok(file)
+}
+
 /// Stands for an error without a number.
 const EIO: i32 = 5;
 

@@ -2,8 +2,9 @@
 //! what is under way bounded.
 
 use std::fs::File;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::rc::Rc;
 
 use super::mail::{Applied, Encoded, Entries, Mail};
 use super::snapshot::{DB_AUX, OWN_AUX};
@@ -72,6 +73,8 @@ pub struct Loader<'a, S: Shards> {
     pub is_own: bool,
     /// The database in which a stream goes on behind it.
     pub stream_db: usize,
+    /// Snapshots go where nobody sees them yet.
+    pub aside: bool,
     batches: Vec<Entries>,
     db: usize,
 }
@@ -89,9 +92,9 @@ pub trait Source<S> {
 }
 
 /// A file that is read in pieces.
-struct Piecewise {
-    path: PathBuf,
-    file: File,
+pub struct Piecewise {
+    name: String,
+    file: Rc<File>,
     /// Bytes read so far.
     read: u64,
 }
@@ -100,26 +103,30 @@ impl Piecewise {
     fn open(path: &Path) -> Result<Piecewise, Fault> {
         let fault = |error| Fault::io(format!("cannot read '{}'", path.display()), &error);
         let file = File::open(path).map_err(fault)?;
-        Ok(Piecewise { path: path.to_owned(), file, read: 0 })
+        Ok(Piecewise::of(format!("'{}'", path.display()), Rc::new(file)))
+    }
+
+    /// All of a file called `name`.
+    pub fn of(name: impl Into<String>, file: Rc<File>) -> Piecewise {
+        Piecewise { name: name.into(), file, read: 0 }
     }
 }
 
 impl<S: Shards> Source<S> for Piecewise {
-    fn fill(&mut self, shards: &mut S, buffer: &mut Vec<u8>) -> Result<bool, Fault> {
+    fn fill(&mut self, _shards: &mut S, buffer: &mut Vec<u8>) -> Result<bool, Fault> {
         let start = buffer.len();
         buffer.resize(start + PIECE, 0);
         let count = self
             .file
-            .read(&mut buffer[start..])
-            .map_err(|error| Fault::io(format!("cannot read '{}'", self.path.display()), &error))?;
+            .read_at(&mut buffer[start..], self.read)
+            .map_err(|error| Fault::io(format!("cannot read {}", self.name), &error))?;
         buffer.truncate(start + count);
         self.read += count as u64;
-        shards.loaded(count as u64);
         Ok(count > 0)
     }
 
     fn name(&self) -> String {
-        format!("'{}'", self.path.display())
+        self.name.clone()
     }
 }
 
@@ -135,6 +142,7 @@ impl<'a, S: Shards> Loader<'a, S> {
             bytes: 0,
             is_own: false,
             stream_db: 0,
+            aside: false,
             batches,
             db: 0,
         }
@@ -148,8 +156,10 @@ impl<'a, S: Shards> Loader<'a, S> {
     /// Loads the snapshot that `source` brings.
     pub fn stream(&mut self, mut source: impl Source<S>) -> Result<(), Fault> {
         let mut buffer = Vec::new();
-        self.entries(&mut source, &mut buffer)?;
-        self.settle()
+        let loaded = self.entries(&mut source, &mut buffer);
+        // What is under way is not to arrive behind whatever comes next.
+        let settled = self.settle();
+        loaded.and(settled)
     }
 
     /// Has a command applied, behind all that is under way.
@@ -163,7 +173,7 @@ impl<'a, S: Shards> Loader<'a, S> {
     pub fn log(&mut self, path: &Path, torn_allowed: bool) -> Result<u64, Fault> {
         let mut source = Piecewise::open(path)?;
         let mut buffer = Vec::new();
-        source.fill(self.shards, &mut buffer)?;
+        self.fill(&mut source, &mut buffer)?;
         let mut begin = 0;
         if log::begins_as_rdb(&buffer) {
             self.entries(&mut source, &mut buffer)?;
@@ -175,6 +185,13 @@ impl<'a, S: Shards> Loader<'a, S> {
         let good = self.commands(&mut source, buffer, begin, torn_allowed)?;
         self.settle()?;
         Ok(good)
+    }
+
+    fn fill(&mut self, source: &mut impl Source<S>, buffer: &mut Vec<u8>) -> Result<bool, Fault> {
+        let before = buffer.len();
+        let more = source.fill(self.shards, buffer)?;
+        self.shards.loaded((buffer.len() - before) as u64);
+        Ok(more)
     }
 
     /// Ships the entries of an RDB file; what lies behind its end stays in `buffer`.
@@ -200,7 +217,7 @@ impl<'a, S: Shards> Loader<'a, S> {
             if ended {
                 return self.flush_all();
             }
-            if !source.fill(self.shards, buffer)? {
+            if !self.fill(source, buffer)? {
                 return Err(source.damage(&reader.cut_off(buffer.len())));
             }
         }
@@ -229,7 +246,7 @@ impl<'a, S: Shards> Loader<'a, S> {
                 batch.bytes.extend_from_slice(entry.value);
                 let (end, offset, expire) = (batch.bytes.len(), entry.offset, entry.expire);
                 batch.entries.push(Encoded {
-                    db: self.db,
+                    db: if self.aside { self.databases + self.db } else { self.db },
                     key,
                     value,
                     end,
@@ -294,7 +311,7 @@ impl<'a, S: Shards> Loader<'a, S> {
                 self.wait()?;
             }
             buffer.clear();
-            if !source.fill(self.shards, &mut buffer)? {
+            if !self.fill(source, &mut buffer)? {
                 break;
             }
         }
@@ -332,9 +349,11 @@ impl<'a, S: Shards> Loader<'a, S> {
 
     /// Waits until everything under way has arrived.
     fn settle(&mut self) -> Result<(), Fault> {
+        let mut failed = None;
         while !self.shards.state().is_idle() {
-            self.wait()?;
+            self.shards.turn()?;
+            failed = failed.or(self.shards.state().failure.take());
         }
-        Ok(())
+        failed.map_or(Ok(()), |failure| Err(Fault::new(failure)))
     }
 }

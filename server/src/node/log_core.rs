@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::fs::{self, File};
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use slab::Slab;
@@ -30,6 +31,7 @@ use crate::transaction::{Late, Message};
 mod failover;
 mod figures;
 mod following;
+mod full_sync;
 mod replicas;
 mod snapshots;
 mod start;
@@ -37,6 +39,7 @@ mod start;
 use failover::Pause;
 use figures::DiskFigures;
 use following::{Role, Upstream};
+use full_sync::Receiving;
 use start::find_manifest;
 
 /// Longest sleep, ms: save points and figures are looked at as often.
@@ -65,6 +68,8 @@ enum Operation {
     /// Of the cut of this number.
     SnapshotWrite(NonZeroU64),
     SnapshotFlush(NonZeroU64),
+    /// Of the primary's snapshot of this number.
+    Received(u64),
 }
 
 struct LogCore {
@@ -111,6 +116,8 @@ struct LogCore {
     /// The servers that follow this one, by the numbers of their connections.
     primary: Primary,
     links: Slab<Box<Client>>,
+    /// Snapshots that they are being sent, by the numbers of their cuts.
+    sync_files: HashMap<u64, Rc<File>>,
     /// Clients that wait for replicas: those that asked in this turn, in the last one, and all before.
     asked_waits: Vec<Wish>,
     ripe_waits: Vec<Wish>,
@@ -118,6 +125,8 @@ struct LogCore {
     too_few_replicas: bool,
     /// The server that this one follows; what it is to become, and the cut under way for that.
     upstream: Option<Upstream>,
+    /// The cut under way at which its snapshot takes the place of the data.
+    swap_cut: Option<NonZeroU64>,
     next_role: Option<Role>,
     role_cut: Option<(NonZeroU64, Cut)>,
     role_askers: Vec<Asker>,
@@ -197,11 +206,13 @@ impl LogCore {
             stopping: false,
             primary,
             links: Slab::new(),
+            sync_files: HashMap::new(),
             asked_waits: Vec::new(),
             ripe_waits: Vec::new(),
             waiters: Waiters::default(),
             too_few_replicas: false,
             upstream: None,
+            swap_cut: None,
             next_role: None,
             role_cut: None,
             role_askers: Vec::new(),
@@ -295,12 +306,7 @@ impl LogCore {
                     }
                 }
                 Mail::Applied(applied) => self.underway.applied = applied,
-                // As the reference server goes on: to stop would not bring the primary's change here.
-                Mail::ApplyFailed(why) if self.follows() => {
-                    tracing::error!(
-                        "a command of the primary cannot be applied, the data differs now: {why}"
-                    );
-                }
+                Mail::ApplyFailed(why) if self.follows() => self.diverge(&why),
                 Mail::ApplyFailed(why) => {
                     self.underway
                         .failure
@@ -410,6 +416,9 @@ impl LogCore {
         if let Some((_, kind)) = self.role_cut.take_if(|(due, _)| Some(*due) == number) {
             self.begin_role(kind, at);
         }
+        if number.is_some() && number == self.swap_cut {
+            self.swap_cut = None;
+        }
     }
 
     fn write_journal(&mut self) {
@@ -513,6 +522,7 @@ impl LogCore {
             Some(Operation::SnapshotWrite(_) | Operation::SnapshotFlush(_)) => {
                 self.fail_snapshot(&std::io::Error::from_raw_os_error(error));
             }
+            Some(Operation::Received(number)) => self.received(number, written, error),
             Some(Operation::Abandoned) => {}
             None => unreachable!("an operation ends once"),
         }
@@ -612,6 +622,9 @@ impl Shards for LogCore {
         self.take_events();
         self.take_mail();
         self.tick_upstream();
+        if now_ms() >= self.published + LONGEST_SLEEP_MS {
+            self.publish();
+        }
         if !self.shared.is_stop_asked() {
             return Ok(());
         }

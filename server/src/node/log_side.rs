@@ -60,6 +60,7 @@ impl LogSide {
                 let outcome = load(*entries, machine);
                 port.send(self.log, Mail::Loaded(outcome));
             }
+            Mail::DropAside => machine.shard.data.keyspace.drop_aside(),
             Mail::Apply(bytes) => {
                 self.fed += bytes.len() as u64;
                 machine.apply(&bytes);

@@ -48,6 +48,8 @@ pub enum Mail {
     Load(Box<Entries>),
     /// To the first shard: commands of the log to apply.
     Apply(Vec<u8>),
+    /// What was loaded aside is not wanted.
+    DropAside,
     /// Loading has ended.
     Serve(Serve),
     /// Clients' writes are to wait, in a pause of this number; or go on again.

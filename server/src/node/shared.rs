@@ -35,6 +35,7 @@ pub struct Shared {
 #[repr(align(128))]
 struct Published {
     used_memory: AtomicU64,
+    keys: AtomicU64,
     /// Effects so far.
     changes: AtomicU64,
     /// Turns so far, the proof that a core is alive.
@@ -56,14 +57,19 @@ impl Shared {
         })
     }
 
-    pub fn publish(&self, core: usize, used_memory: u64, changes: u64) {
+    pub fn publish(&self, core: usize, used_memory: u64, keys: u64, changes: u64) {
         self.cores[core].used_memory.store(used_memory, Relaxed);
+        self.cores[core].keys.store(keys, Relaxed);
         self.cores[core].changes.store(changes, Relaxed);
         self.cores[core].turns.store(self.cores[core].turns.load(Relaxed) + 1, Relaxed);
     }
 
     pub fn used_memory(&self) -> u64 {
         self.cores.iter().map(|core| core.used_memory.load(Relaxed)).sum()
+    }
+
+    pub fn keys(&self) -> u64 {
+        self.cores.iter().map(|core| core.keys.load(Relaxed)).sum()
     }
 
     /// Effects of all shards so far.

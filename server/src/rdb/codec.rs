@@ -36,6 +36,10 @@ impl Codec {
         Codec { decode: Some(decode), ..self }
     }
 
+    pub fn is_decoded(&self) -> bool {
+        self.decode.is_some()
+    }
+
     /// In Redis's files alone.
     const fn of_redis(self) -> Codec {
         Codec { versions: REDIS_VERSIONS, ..self }

@@ -51,6 +51,11 @@ pub struct Entry<'a> {
 }
 
 impl Entry<'_> {
+    /// Whether values of its type can be decoded at all.
+    pub fn check(&self) -> Result<(), Damage> {
+        if self.codec.is_decoded() { Ok(()) } else { self.decode().map(drop) }
+    }
+
     pub fn decode(&self) -> Result<Value, Damage> {
         decode(self.codec, self.value).map_err(|damage| damage.in_value(&self.key, self.offset))
     }

@@ -120,7 +120,9 @@ mod tests {
             most_kept: 1000,
             timeout_ms: 1000,
             ping_ms: 1000,
+            diskless: true,
             delay_ms: 0,
+            most_waiting: 0,
             most_lag_ms: 1000,
         };
         let id = "a".repeat(40);

@@ -1,8 +1,8 @@
 //! The primary's end of all its links: who follows, how far each has come, and what each is sent next.
 //!
 //! Knows no socket and no file: requests, bytes, completions and the time come in; what to send, what to read from the
-//! files, whom to leave comes out. One walk over the shards serves all replicas that wait when it begins, piece by piece,
-//! at the pace of the slowest; one that stands still is left behind after the timeout.
+//! files, whom to leave comes out. One walk over the shards serves all replicas that wait when it begins: piece by piece,
+//! at the pace of the slowest, where one that stands still is left behind; or through a file, which each is sent at its own.
 //!
 //! A replica that follows is sent the stream from where it is: out of the backlog in memory, else out of the files. What
 //! memory has to keep for replicas without files behind it is bounded by [`Bounds::most_kept`]; a replica that needs more begins anew.
@@ -24,6 +24,9 @@ const MOST_INPUT: usize = 64 * 1024;
 /// Milliseconds between two newlines to a replica that waits for its snapshot.
 const KEEP_ALIVE_MS: u64 = 1000;
 
+/// A replica may keep others of its walk waiting for this part of the timeout, so that they do not take us for silent.
+const STALLING: u64 = 8;
+
 /// Names a replica's link.
 pub type ReplicaId = u32;
 
@@ -39,8 +42,11 @@ pub struct Bounds {
     /// Silence that ends a link, and how often the stream gets a sign of life; ms.
     pub timeout_ms: u64,
     pub ping_ms: u64,
-    /// How long a walk waits for more replicas, ms.
+    /// Snapshots go to the replicas as they are made, if these can take that; else through a file.
+    pub diskless: bool,
+    /// How long a walk waits for more replicas, ms, unless there are so many; 0: any.
     pub delay_ms: u64,
+    pub most_waiting: usize,
     /// A replica that has not spoken for longer does not count as good; ms.
     pub most_lag_ms: u64,
 }
@@ -51,6 +57,12 @@ pub enum Next {
     Send(Vec<u8>),
     /// The stream from `from`, at most `most` bytes, which only the files have: ends in [`Primary::read`].
     Read {
+        from: u64,
+        most: usize,
+    },
+    /// The file of this walk, likewise.
+    ReadFile {
+        walk: u64,
         from: u64,
         most: usize,
     },
@@ -83,6 +95,10 @@ enum Stage {
     Waits { since: u64 },
     /// Gets the walk's pieces: whether it has the present one.
     Snapshot { has_piece: bool },
+    /// For the snapshot of offset `at` to be in its file.
+    Awaits { at: u64 },
+    /// Has been sent so much of the file of a walk.
+    File { at: u64, walk: u64, sent: u64, length: u64 },
     /// Has the snapshot of offset `at` and takes it in.
     Loads { at: u64 },
     /// Has been sent the stream up to `at`.
@@ -94,8 +110,8 @@ enum Stage {
 struct Walk {
     /// Where the stream goes on behind it; none until the shards have agreed.
     at: Option<u64>,
-    /// Announces the end; no snapshot ends so by chance.
-    mark: String,
+    /// Announces the end; no snapshot ends so by chance. None: it goes to a file.
+    mark: Option<String>,
     /// What every replica of the walk is being sent, until all have it.
     piece: Vec<u8>,
 }
@@ -202,11 +218,6 @@ impl Primary {
                 self.partial_syncs += 1;
                 self.keep_stream(end);
             }
-            None if !replica.identity.eof => {
-                let why = "a replica must take snapshots without a length: REPLCONF capa eof";
-                replica.line = format!("-ERR {why}\r\n").into_bytes();
-                self.leaving.push((id, why.to_owned()));
-            }
             None => {
                 let asked = matches!(&request, SyncRequest::Partial { replid, .. } if &**replid != "?");
                 self.partial_refused += u64::from(asked);
@@ -276,11 +287,21 @@ impl Primary {
 
     /// Whether replicas wait for a walk, and have done so for long enough.
     pub fn wants_walk(&self, now: u64) -> bool {
-        let waited = |replica: &Replica| match replica.stage {
-            Stage::Waits { since } => now >= since + self.bounds.delay_ms,
-            _ => false,
-        };
-        self.walk.is_none() && self.staying().any(|(_, replica)| waited(replica))
+        let Bounds { diskless, delay_ms, most_waiting, .. } = self.bounds;
+        let delay_ms = if diskless { delay_ms } else { 0 };
+        let mut waiting = self.waiting().map(|(since, _)| since).peekable();
+        self.walk.is_none()
+            && waiting.peek().is_some()
+            && (most_waiting > 0 && self.waiting().count() >= most_waiting
+                || waiting.any(|since| now >= since + delay_ms))
+    }
+
+    /// Replicas that wait for a walk, and since when.
+    fn waiting(&self) -> impl Iterator<Item = (u64, &Replica)> {
+        self.staying().filter_map(|(_, replica)| match replica.stage {
+            Stage::Waits { since } => Some((since, replica)),
+            _ => None,
+        })
     }
 
     fn staying(&self) -> impl Iterator<Item = (ReplicaId, &Replica)> {
@@ -288,9 +309,11 @@ impl Primary {
         self.replicas.iter().map(|(id, replica)| (*id, replica)).filter(move |(id, _)| !leaves(*id))
     }
 
-    /// A walk begins. `mark`: 40 random characters.
-    pub fn begin_walk(&mut self, mark: String) {
-        self.walk = Some(Walk { at: None, mark, piece: Vec::new() });
+    /// A walk begins. `mark`: 40 random characters. True: its pieces go to the replicas; false: all must be in a file first.
+    pub fn begin_walk(&mut self, mark: String) -> bool {
+        let streams = self.bounds.diskless && self.waiting().all(|(_, replica)| replica.takes_pieces());
+        self.walk = Some(Walk { at: None, mark: streams.then_some(mark), piece: Vec::new() });
+        streams
     }
 
     /// The walk's cut lies at `at`. Those who wait now get its snapshot. The next `append` goes on at `start`, not behind it.
@@ -300,17 +323,25 @@ impl Primary {
         self.backlog.get_or_insert_with(|| Backlog::new(self.bounds.backlog, start));
         for (id, replica) in &mut self.replicas {
             let leaves = self.leaving.iter().any(|(leaving, _)| leaving == id);
-            if leaves || !matches!(replica.stage, Stage::Waits { .. }) {
+            if leaves
+                || !matches!(replica.stage, Stage::Waits { .. })
+                || walk.mark.is_some() && !replica.takes_pieces()
+            {
                 continue;
             }
-            replica.stage = Stage::Snapshot { has_piece: true };
+            replica.stage = match walk.mark {
+                Some(_) => Stage::Snapshot { has_piece: true },
+                None => Stage::Awaits { at },
+            };
             replica.moved_at = now;
             self.full_syncs += 1;
             if replica.partial {
                 let line = format!("+FULLRESYNC {} {at}\r\n", self.history.id);
                 replica.line.extend_from_slice(line.as_bytes());
             }
-            replica.line.extend_from_slice(format!("$EOF:{}\r\n", walk.mark).as_bytes());
+            if let Some(mark) = &walk.mark {
+                replica.line.extend_from_slice(format!("$EOF:{mark}\r\n").as_bytes());
+            }
         }
     }
 
@@ -338,7 +369,7 @@ impl Primary {
     pub fn is_walk_wanted(&self) -> bool {
         let begun = self.walk.as_ref().is_some_and(|walk| walk.at.is_some());
         let wants = |replica: &Replica| match replica.stage {
-            Stage::Snapshot { .. } => true,
+            Stage::Snapshot { .. } | Stage::Awaits { .. } => true,
             Stage::Waits { .. } => !begun,
             _ => false,
         };
@@ -347,7 +378,7 @@ impl Primary {
 
     /// All pieces have been taken.
     pub fn end_walk(&mut self) {
-        let Some(Walk { at: Some(at), mark, .. }) = self.walk.take() else { return };
+        let Some(Walk { at: Some(at), mark: Some(mark), .. }) = self.walk.take() else { return };
         for (id, replica) in &mut self.replicas {
             let leaves = self.leaving.iter().any(|(leaving, _)| leaving == id);
             if !leaves && matches!(replica.stage, Stage::Snapshot { .. }) {
@@ -357,11 +388,27 @@ impl Primary {
         }
     }
 
+    /// All of the walk under way is in a file of `length` bytes, which is called `number` from here on.
+    pub fn end_file(&mut self, number: u64, length: u64) {
+        self.walk = None;
+        for replica in self.replicas.values_mut() {
+            if let Stage::Awaits { at } = replica.stage {
+                replica.line.extend_from_slice(format!("${length}\r\n").as_bytes());
+                replica.stage = Stage::File { at, walk: number, sent: 0, length };
+            }
+        }
+    }
+
+    /// Whether somebody is yet to be sent some of this file.
+    pub fn needs_file(&self, number: u64) -> bool {
+        self.staying().any(|(_, replica)| matches!(replica.stage, Stage::File { walk, .. } if walk == number))
+    }
+
     /// There will be no more of the walk under way.
     pub fn abandon_walk(&mut self) {
         self.walk = None;
         let half = |(id, replica): (&ReplicaId, &Replica)| {
-            matches!(replica.stage, Stage::Snapshot { .. }).then_some(*id)
+            matches!(replica.stage, Stage::Snapshot { .. } | Stage::Awaits { .. }).then_some(*id)
         };
         let ids: Vec<ReplicaId> = self.replicas.iter().filter_map(half).collect();
         ids.into_iter().for_each(|id| self.leave(id, "its snapshot failed"));
@@ -372,7 +419,9 @@ impl Primary {
     /// The stream goes on with `bytes`. `on_disk`: files keep it too.
     pub fn append(&mut self, bytes: &[u8], on_disk: bool) {
         let needed = |replica: &Replica| match replica.stage {
-            Stage::Loads { at } | Stage::Follows { at } => Some(at),
+            Stage::Awaits { at } | Stage::File { at, .. } | Stage::Loads { at } | Stage::Follows { at } => {
+                Some(at)
+            }
             Stage::Snapshot { .. } => self.walk.as_ref().and_then(|walk| walk.at),
             Stage::Waits { .. } => None,
         };
@@ -406,6 +455,11 @@ impl Primary {
                 replica.sending = true;
                 self.walk.as_ref().map(|walk| Next::Send(walk.piece.clone()))
             }
+            &mut Stage::File { walk, sent, length, .. } if sent < length => {
+                replica.sending = true;
+                let most = PIECE.min((length - sent) as usize);
+                Some(Next::ReadFile { walk, from: sent, most })
+            }
             Stage::Follows { at } => {
                 let backlog = self.backlog.as_ref()?;
                 match backlog.read(*at) {
@@ -428,12 +482,20 @@ impl Primary {
         }
     }
 
-    /// What [`Next::Read`] asked for: the bytes to send, none if they are on their way to the files, or why there are none.
+    /// What [`Next::Read`] or [`Next::ReadFile`] asked for: the bytes to send, none if they are on their way to the files, or why there are none.
     pub fn read(&mut self, id: ReplicaId, read: Result<Vec<u8>, String>) -> Option<Vec<u8>> {
         match (read, &mut self.replicas.get_mut(&id)?.stage) {
             (Ok(bytes), Stage::Follows { at }) if !bytes.is_empty() => {
                 *at += bytes.len() as u64;
                 Some(bytes)
+            }
+            (Ok(bytes), Stage::File { sent, .. }) if !bytes.is_empty() => {
+                *sent += bytes.len() as u64;
+                Some(bytes)
+            }
+            (Ok(_), Stage::File { .. }) => {
+                self.leave(id, "the file of its snapshot is cut off");
+                None
             }
             (Ok(_), _) => {
                 self.replicas.get_mut(&id)?.sending = false;
@@ -450,6 +512,12 @@ impl Primary {
     pub fn sent(&mut self, id: ReplicaId, now: u64) {
         if let Some(replica) = self.replicas.get_mut(&id) {
             (replica.sending, replica.moved_at) = (false, now);
+            if let Stage::File { at, sent, length, .. } = replica.stage
+                && sent == length
+            {
+                // It knows where the file ends, so the stream may follow at once.
+                (replica.stage, replica.heard_at) = (Stage::Follows { at }, now);
+            }
         }
     }
 
@@ -503,10 +571,14 @@ impl Primary {
     /// Once in a while: leaves replicas that are silent, keeps waiting ones alive. True: the stream is to get a PING.
     pub fn tick(&mut self, now: u64) -> bool {
         let timeout = self.bounds.timeout_ms;
-        let mut silent = Vec::new();
+        let (mut silent, mut stalling) = (Vec::new(), Vec::new());
+        let waits_for_others = |(_, replica): (ReplicaId, &Replica)| {
+            matches!(replica.stage, Stage::Snapshot { has_piece: true }) && !replica.sending
+        };
+        let keeps_waiting = self.staying().any(waits_for_others);
         for (id, replica) in &mut self.replicas {
             let since = match replica.stage {
-                Stage::Waits { .. } => {
+                Stage::Waits { .. } | Stage::Awaits { .. } => {
                     let leaves = self.leaving.iter().any(|(leaving, _)| leaving == id);
                     let idle = !leaves && !replica.sending && replica.line.is_empty();
                     if idle && now >= replica.moved_at + KEEP_ALIVE_MS {
@@ -519,7 +591,11 @@ impl Primary {
                     replica.moved_at = now;
                     now
                 }
-                Stage::Snapshot { .. } => replica.moved_at,
+                Stage::Snapshot { .. } if keeps_waiting && now > replica.moved_at + timeout / STALLING => {
+                    stalling.push(*id);
+                    now
+                }
+                Stage::Snapshot { .. } | Stage::File { .. } => replica.moved_at,
                 // Loading may take long; what it says meanwhile counts.
                 Stage::Loads { .. } => replica.heard_at.max(replica.moved_at),
                 Stage::Follows { .. } if replica.partial => replica.heard_at,
@@ -530,6 +606,9 @@ impl Primary {
             }
         }
         silent.into_iter().for_each(|id| self.leave(id, "it has been silent for longer than repl-timeout"));
+        stalling
+            .into_iter()
+            .for_each(|id| self.leave(id, "other replicas wait for it in the same full sync"));
         let due = !self.replicas.is_empty() && now >= self.pinged_at + self.bounds.ping_ms;
         if due {
             self.pinged_at = now;
@@ -602,8 +681,8 @@ impl Primary {
             ip: replica.host().into(),
             port: replica.identity.port,
             state: match replica.stage {
-                Stage::Waits { .. } => ReplicaState::WaitBgsave,
-                Stage::Snapshot { .. } | Stage::Loads { .. } => ReplicaState::SendBulk,
+                Stage::Waits { .. } | Stage::Awaits { .. } => ReplicaState::WaitBgsave,
+                Stage::Snapshot { .. } | Stage::File { .. } | Stage::Loads { .. } => ReplicaState::SendBulk,
                 Stage::Follows { .. } => ReplicaState::Online,
             },
             offset: replica.acked,
@@ -625,6 +704,11 @@ impl Replica {
 
     fn is_at(&self, host: &str, port: u16) -> bool {
         self.identity.port == port && self.host().eq_ignore_ascii_case(host)
+    }
+
+    /// Whether it can do without a file. Who said SYNC never acknowledges, and would not be known to have loaded it.
+    fn takes_pieces(&self) -> bool {
+        self.identity.eof && self.partial
     }
 
     /// Up to where it can know the stream, whatever it says.

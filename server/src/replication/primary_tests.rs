@@ -11,7 +11,9 @@ fn bounds() -> Bounds {
         most_kept: 1000,
         timeout_ms: 60_000,
         ping_ms: 10_000,
+        diskless: true,
         delay_ms: 0,
+        most_waiting: 0,
         most_lag_ms: 10_000,
     }
 }
@@ -252,6 +254,85 @@ fn only_what_a_replica_says_and_can_have_counts_as_acknowledged() {
     assert_eq!((primary.acked(40), primary.acked(41)), (1, 0));
     ack(&mut primary, 1, 1000, 0);
     assert_eq!((primary.acked(50), primary.acked(51)), (1, 0), "it has not been sent more");
+}
+
+#[test]
+fn who_keeps_others_waiting_is_left_soon() {
+    let mut primary = primary();
+    ask(&mut primary, 1, "?", -1, (0, None));
+    ask(&mut primary, 2, "?", -1, (0, None));
+    primary.begin_walk("m".repeat(40));
+    primary.walk_at(0, 0, 0);
+    sends(&mut primary, 1);
+    sends(&mut primary, 2);
+    primary.piece(b"RDB".to_vec());
+    assert!(primary.next_send(1).is_some() && primary.next_send(2).is_some(), "and both stay on their way");
+    primary.tick(20_000);
+    assert_eq!(primary.leaving(), [], "nobody waits for the other");
+    primary.sent(1, 20_000);
+    primary.tick(20_001);
+    let left: Vec<_> = primary.leaving().into_iter().map(|(id, _)| id).collect();
+    assert_eq!(left, [2]);
+    primary.gone(2);
+    assert!(primary.takes_piece());
+}
+
+fn old(primary: &mut Primary, id: ReplicaId, request: SyncRequest) {
+    primary.admit(id, ("127.0.0.1:5000".into(), request, ReplicaIdentity::default()), (50, None), 0);
+}
+
+#[test]
+fn who_cannot_do_without_a_length_is_sent_a_file_at_its_own_pace() {
+    let mut primary = primary();
+    ask(&mut primary, 1, "?", -1, (50, None));
+    old(&mut primary, 2, SyncRequest::Partial { replid: "?".into(), offset: -1 });
+    old(&mut primary, 3, SyncRequest::Full);
+    assert!(!primary.begin_walk("m".repeat(40)), "one file for all");
+    primary.walk_at(55, 50, 0);
+    primary.append(b"12345after", false);
+    let told = format!("+FULLRESYNC {ID} 55\r\n");
+    assert_eq!([1, 2, 3].map(|id| sends(&mut primary, id)), [told.as_str(), &told, ""]);
+    primary.tick(1000);
+    assert_eq!([1, 2, 3].map(|id| sends(&mut primary, id)), ["\n", "\n", "\n"], "it takes its time");
+    assert!(primary.is_walk_wanted() && !primary.needs_file(7));
+    primary.end_file(7, 300_000);
+    for id in [1, 2, 3] {
+        assert_eq!(sends_line(&mut primary, id), "$300000\r\n");
+    }
+    for (from, most) in [(0, PIECE), (PIECE as u64, 300_000 - PIECE)] {
+        assert_eq!(primary.next_send(3), Some(Next::ReadFile { walk: 7, from, most }));
+        assert_eq!(primary.next_send(3), None);
+        assert!(primary.read(3, Ok(vec![b'x'; most])).is_some());
+        primary.sent(3, 2000);
+    }
+    assert_eq!(sends(&mut primary, 3), "after", "it never acknowledges");
+    assert!(primary.needs_file(7), "the others have yet to read it");
+    primary.gone(1);
+    assert!(primary.next_send(2).is_some());
+    primary.read(2, Ok(Vec::new()));
+    assert_eq!((primary.needs_file(7), primary.leaving().len()), (false, 1), "the file is short");
+}
+
+#[test]
+fn who_waits_for_a_walk_sets_when_it_begins() {
+    let mut primary = primary();
+    let delayed = Bounds { delay_ms: 5000, most_waiting: 2, ..bounds() };
+    primary.set_bounds(delayed);
+    ask(&mut primary, 1, "?", -1, (0, None));
+    assert!(!primary.wants_walk(4999) && primary.wants_walk(5000));
+    ask(&mut primary, 2, "?", -1, (0, None));
+    assert!(primary.wants_walk(0), "enough wait");
+    primary.gone(2);
+    primary.set_bounds(Bounds { diskless: false, ..delayed });
+    assert!(primary.wants_walk(0), "a file serves whoever comes");
+    // Who comes late to a walk and cannot take its pieces waits for the next.
+    primary.set_bounds(bounds());
+    assert!(primary.begin_walk("m".repeat(40)));
+    old(&mut primary, 3, SyncRequest::Full);
+    primary.walk_at(0, 0, 0);
+    assert_eq!(sends(&mut primary, 3), "");
+    primary.end_walk();
+    assert!(primary.wants_walk(0));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use memchr::memmem;
 
-use crate::commands::Link;
+use crate::commands::{Link, refuse_replicated};
 use crate::limits::{PRIMARY_LINE, REPLICATED_UNIT};
 use crate::log::Scanner;
 
@@ -56,7 +56,8 @@ pub enum Action {
     Disconnect {
         why: String,
     },
-    /// The primary sends everything: the state at `position`. What was known before is worth nothing from here on.
+    /// The primary sends everything: the state at `position`. What was known before holds if the link ends before
+    /// `EndFull`, and whoever has given it up by then begins anew.
     BeginFull {
         position: Position,
         size: Option<u64>,
@@ -82,10 +83,11 @@ pub struct Replica {
     actions: VecDeque<Action>,
     /// The beginning of a line.
     line: Vec<u8>,
-    /// `None` while a snapshot is coming in, too.
+    /// `None` while a snapshot is coming in, too; then it is here, in case no more comes.
     position: Option<Position>,
     /// Whether the primary is one only once it has been asked to be.
     promotion: Option<Promotion>,
+    earlier: Option<Position>,
     /// Up to where the stream has been applied; `None` until the snapshot is in.
     applied: Option<u64>,
     /// Up to where it is on our disk, if it is kept there.
@@ -96,6 +98,8 @@ pub struct Replica {
     now_ms: u64,
     /// From here on the silence counts.
     silent_ms: Option<u64>,
+    /// Why what came last cannot be used here, until something can.
+    refusal: Option<String>,
     /// Of the latest sign of life.
     told_ms: u64,
     last_io_ms: Option<u64>,
@@ -106,7 +110,7 @@ pub struct Replica {
 
 enum Phase {
     Waiting {
-        since_ms: u64,
+        until_ms: u64,
     },
     /// Until `connected`.
     Opening,
@@ -164,10 +168,12 @@ impl Replica {
             applied: position.as_ref().map(|position| position.offset),
             position,
             promotion: None,
+            earlier: None,
             flushed: None,
             asked: None,
             now_ms: 0,
             silent_ms: None,
+            refusal: None,
             told_ms: 0,
             last_io_ms: None,
             sync_read: 0,
@@ -226,8 +232,8 @@ impl Replica {
     /// Call a few times a second.
     pub fn tick(&mut self, now_ms: u64) {
         self.now_ms = now_ms;
-        if let Phase::Waiting { since_ms } = self.phase {
-            if now_ms.saturating_sub(since_ms) >= RETRY_MS {
+        if let Phase::Waiting { until_ms } = self.phase {
+            if now_ms >= until_ms {
                 self.phase = Phase::Opening;
                 self.actions.push_back(Action::Connect);
             }
@@ -256,7 +262,12 @@ impl Replica {
         if !matches!(self.phase, Phase::Stream(_)) {
             return;
         }
-        if is_first { self.tell() } else { self.answer() }
+        if is_first {
+            self.refusal = None;
+            self.tell();
+        } else {
+            self.answer();
+        }
     }
 
     /// Up to where the stream is on the disk, for those who wait for that; `None`: it is not kept there.
@@ -296,6 +307,31 @@ impl Replica {
         self.sync_total
     }
 
+    /// What [`Replica::refuse`] was told.
+    pub fn refusal(&self) -> Option<&str> {
+        self.refusal.as_deref()
+    }
+
+    /// What the primary sent cannot be used here, and whatever else it has sent goes.
+    pub fn refuse(&mut self, why: String) {
+        self.actions.clear();
+        self.give_up(why);
+    }
+
+    /// What was known before the snapshot that is coming in is worth nothing.
+    pub fn forget(&mut self) {
+        self.earlier = None;
+    }
+
+    /// To go on from where we are would bring the same again, and so may a snapshot: one is asked for, and not before
+    /// the timeout has passed.
+    fn give_up(&mut self, why: String) {
+        self.lose_link();
+        self.phase = Phase::Waiting { until_ms: self.now_ms.saturating_add(self.manners.timeout_ms) };
+        (self.position, self.refusal) = (None, Some(why.clone()));
+        self.actions.push_back(Action::Disconnect { why });
+    }
+
     /// Whether something received is yet to be applied.
     fn is_behind(&self) -> bool {
         let end = self.position.as_ref().map(|position| position.offset);
@@ -322,7 +358,10 @@ impl Replica {
         {
             *promotion = Promotion::AsksAgain;
         }
-        self.phase = Phase::Waiting { since_ms: self.now_ms };
+        if let Phase::Snapshot(..) = self.phase {
+            self.position = self.earlier.take();
+        }
+        self.phase = Phase::Waiting { until_ms: self.now_ms.saturating_add(RETRY_MS) };
         self.line = Vec::new();
         self.asked = None;
         self.silent_ms = None;
@@ -470,7 +509,7 @@ impl Replica {
             position.replid.clone_from(replid);
         }
         self.promotion = None;
-        self.phase = Phase::Stream(Scanner::of_stream(position.offset));
+        self.phase = Phase::Stream(Scanner::of_stream(position.offset, refuse_replicated));
         self.actions.push_back(Action::Continue { replid });
         if self.applied.is_some() {
             self.tell();
@@ -503,7 +542,7 @@ impl Replica {
             (None, None) => return Err(format!("{} instead of a snapshot", quote(line))),
         };
         let position = position.clone();
-        (self.position, self.applied) = (None, None);
+        (self.earlier, self.applied) = (self.position.take(), None);
         (self.sync_read, self.sync_total) = (0, size.map_or(-1, |size| size as i64));
         self.told_ms = self.now_ms;
         self.phase = Phase::Snapshot(position.clone(), rest);
@@ -536,7 +575,7 @@ impl Replica {
 
     fn end_snapshot(&mut self) {
         let Phase::Snapshot(position, _) = &self.phase else { return };
-        let (position, scanner) = (position.clone(), Scanner::of_stream(position.offset));
+        let (position, scanner) = (position.clone(), Scanner::of_stream(position.offset, refuse_replicated));
         self.position = Some(position);
         self.phase = Phase::Stream(scanner);
         self.actions.push_back(Action::EndFull);
@@ -550,13 +589,20 @@ impl Replica {
         let scanned = scanner.scan(bytes, &mut out);
         let start = position.offset;
         position.offset = scanner.good();
-        let held = scanner.held();
+        let (held, is_refused) = (scanner.held(), scanner.is_refused());
         if !out.is_empty() {
             self.note_questions(&out, start);
             self.actions.push_back(Action::Stream(out));
             self.answer();
         }
-        scanned.map_err(|damage| format!("the stream is damaged: {damage}"))?;
+        match scanned {
+            Ok(()) => {}
+            Err(refusal) if is_refused => {
+                self.give_up(refusal.to_string());
+                return Ok(bytes.len());
+            }
+            Err(damage) => return Err(format!("the stream is damaged: {damage}")),
+        }
         if held > self.largest_unit {
             return Err(format!("a command or transaction of more than {} bytes", self.largest_unit));
         }

@@ -347,18 +347,24 @@ fn what_a_disconnect_cuts_off_is_asked_for_again() {
 }
 
 #[test]
-fn a_snapshot_that_is_cut_off_leaves_nothing_to_continue() {
-    let mut replica = asking(Some(position(ID_A, 100)));
-    replica.received(format!("+FULLRESYNC {ID_B} 500\r\n").as_bytes(), 0);
-    assert_eq!(replica.position(), Some(&position(ID_A, 100)), "nothing has changed yet");
-    replica.received(b"$8\r\nREDIS", 0);
-    drain(&mut replica);
-    replica.disconnected("reset", 0);
-    assert_eq!(replica.position(), None);
-    replica.tick(1000);
-    replica.connected(1000);
-    replica.received(b"+PONG\r\n+OK\r\n+OK\r\n", 1000);
-    assert!(joined(drain(&mut replica)).1.ends_with(&words(&["PSYNC", "?", "-1"])));
+fn a_snapshot_that_is_cut_off_leaves_what_was_known_unless_that_is_given_up() {
+    for (forgets, asked) in [(false, [ID_A, "101"]), (true, ["?", "-1"])] {
+        let mut replica = asking(Some(position(ID_A, 100)));
+        replica.received(format!("+FULLRESYNC {ID_B} 500\r\n").as_bytes(), 0);
+        assert_eq!(replica.position(), Some(&position(ID_A, 100)), "nothing has changed yet");
+        replica.received(b"$8\r\nREDIS", 0);
+        drain(&mut replica);
+        assert_eq!(replica.position(), None, "where the stream goes on is not known yet");
+        if forgets {
+            replica.forget();
+        }
+        replica.disconnected("reset", 0);
+        assert_eq!(replica.position(), (!forgets).then_some(&position(ID_A, 100)));
+        replica.tick(1000);
+        replica.connected(1000);
+        replica.received(b"+PONG\r\n+OK\r\n+OK\r\n", 1000);
+        assert!(joined(drain(&mut replica)).1.ends_with(&words(&["PSYNC", asked[0], asked[1]])));
+    }
 }
 
 #[test]
@@ -400,6 +406,38 @@ fn a_damaged_stream_ends_behind_its_last_whole_command() {
     let why = "the stream is damaged: offset 114: '\\n' where '*' should be";
     assert_eq!(drain(&mut replica), [Action::Stream(ping), closed(why)]);
     assert_eq!(replica.position(), Some(&position(ID_A, 114)));
+}
+
+#[test]
+fn what_cannot_be_applied_ends_the_link_before_it_and_is_asked_for_anew_after_the_timeout() {
+    let mut replica = following();
+    let set = words(&["SET", "a", "1"]);
+    let all = [set.clone(), words(&["MULTI"]), set.clone(), words(&["LPUSH", "l", "1"]), words(&["EXEC"])];
+    replica.received(&all.concat(), 1000);
+    let offset = 100 + all[..3].concat().len();
+    let why = format!("offset {offset}: command 'LPUSH' of the primary: it is not known here");
+    assert_eq!(drain(&mut replica), [Action::Stream(set), closed(&why)]);
+    assert_eq!((replica.link(), replica.refusal()), (Link::Connect, Some(why.as_str())));
+    replica.disconnected("closed", 1001);
+    replica.tick(60_999);
+    assert_eq!(drain(&mut replica), []);
+    replica.tick(61_000);
+    assert_eq!(drain(&mut replica), [Action::Connect]);
+    replica.connected(61_000);
+    replica.received(b"+PONG\r\n+OK\r\n+OK\r\n", 61_000);
+    assert!(joined(drain(&mut replica)).1.ends_with(&words(&["PSYNC", "?", "-1"])));
+    // Nor is a snapshot that cannot be loaded.
+    let snapshot = format!("+FULLRESYNC {ID_A} 500\r\n$2\r\nXX");
+    replica.received(snapshot.as_bytes(), 62_000);
+    drain(&mut replica);
+    replica.refuse("a key".to_owned());
+    assert_eq!((drain(&mut replica), replica.refusal()), (vec![closed("a key")], Some("a key")));
+    replica.tick(122_000);
+    assert_eq!(drain(&mut replica), [Action::Connect]);
+    replica.connected(122_000);
+    replica.received(format!("+PONG\r\n+OK\r\n+OK\r\n{snapshot}").as_bytes(), 122_000);
+    replica.applied(500);
+    assert_eq!((replica.link(), replica.refusal()), (Link::Connected, None));
 }
 
 #[test]

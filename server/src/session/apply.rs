@@ -8,7 +8,7 @@ use std::num::NonZeroU64;
 use super::connection::Session;
 use super::machine::Machine;
 use crate::commands::{Client, ClientFlags, Cut, Recent, ReplyMode};
-use crate::resp::OwnedArgv;
+use crate::resp::{OwnedArgv, elements};
 use crate::transaction::{Program, Queued};
 
 impl Machine {
@@ -52,6 +52,29 @@ impl Machine {
         let argv = OwnedArgv::from_iter([&b"DEBUG"[..], b"CUT", digits.as_bytes(), kind.word().as_bytes()]);
         let row = Recent::default().resolve(argv.borrow()).expect("the table has the row");
         self.transact(key, Program::new(vec![Queued { row, argv }], false), false);
+    }
+
+    /// The reply to a command of the applier's. A file is loaded as the reference server does, whatever its commands reply;
+    /// but a primary only replicates what it has done.
+    pub(super) fn heed_reply(&mut self, name: &[u8], reply: &[u8]) {
+        if let Some(line) = reply.strip_prefix(b"-").filter(|_| self.core.replica) {
+            let line = line.trim_ascii_end().escape_ascii();
+            self.fail_apply(&format!("command '{}': {line}", name.escape_ascii()));
+        }
+    }
+
+    /// The same for a transaction of these commands.
+    pub(super) fn heed_replies(&mut self, commands: &[Queued], reply: &[u8], exec: bool) {
+        let name = |queued: &Queued| queued.argv.borrow().get(0).to_vec();
+        match commands {
+            [only] if !exec => self.heed_reply(&name(only), reply),
+            _ => {
+                let failed = elements(reply).zip(commands).find(|(reply, _)| reply.starts_with(b"-"));
+                if let Some((reply, queued)) = failed {
+                    self.heed_reply(&name(queued), reply);
+                }
+            }
+        }
     }
 
     /// A command of the log cannot be applied: the data would not be what was logged.

@@ -3,7 +3,7 @@
 use super::machine::Machine;
 use crate::commands::{
     Args, Ask, ClientFlags, Control, Flags, KeyRef, Recent, ReplyMode, Run, TaskFn, admit, admit_now,
-    refuse_unknown_command, refuse_unknown_subcommand, table,
+    passes_over, refuse_unknown_command, refuse_unknown_subcommand, table,
 };
 use crate::keyspace::{Key, slot_of};
 use crate::resp::{Argv, Commands, Refusal, Reply};
@@ -197,15 +197,18 @@ impl Machine {
 
     #[cold]
     fn reject_unknown(&mut self, key: usize, argv: Argv) {
+        if self.applier == Some(key) {
+            if passes_over(argv.get(0)) {
+                return;
+            }
+            let name = String::from_utf8_lossy(argv.get(0)).into_owned();
+            self.fail_apply(&format!("unknown command '{name}'"));
+        }
         let client = &mut self.core.clients[key];
         if client.is(ClientFlags::MULTI) {
             client.flags |= ClientFlags::MULTI_ABORTED;
         }
         self.core.count_error("ERR");
-        if self.applier == Some(key) {
-            let name = String::from_utf8_lossy(argv.get(0)).into_owned();
-            self.fail_apply(&format!("unknown command '{name}'"));
-        }
         if [&b"POST"[..], b"Host:"].iter().any(|name| argv.get(0).eq_ignore_ascii_case(name)) {
             // Somebody's browser was tricked into talking to us.
             let client = &self.core.clients[key];
@@ -242,7 +245,8 @@ impl Machine {
         }
         self.core.count_error(&line);
         if self.applier == Some(key) {
-            self.fail_apply(&line);
+            let name = row.map_or("", |row| table().row(row).full_name);
+            self.fail_apply(&format!("command '{name}': {line}"));
         }
         self.answer(key, |reply| reply.error_line(&line));
     }
@@ -288,6 +292,7 @@ impl Machine {
         let (out, start) = session.replies.begin();
         let emitted = self.shard.data.outbox.emitted();
         let slow = shard::execute(&mut self.shard, &mut self.core, call, out);
+        let failure = (silent && out.get(start) == Some(&b'-')).then(|| out[start..].to_vec());
         let outbox = &self.shard.data.outbox;
         if self.core.holds_replies() && outbox.emitted() != emitted && !silent {
             session.replies.written_held(start, outbox.seq());
@@ -300,6 +305,9 @@ impl Machine {
         }
         if let Some(nanos) = slow {
             self.log_slow(Some(key), nanos, argv.len(), argv.iter());
+        }
+        if let Some(reply) = failure.filter(|_| self.applier == Some(key)) {
+            self.heed_reply(argv.get(0), &reply);
         }
     }
 
@@ -328,7 +336,12 @@ impl Machine {
         if let Err(refusal) = outcome {
             out.truncate(start);
             refuse(&mut self.core, row, &refusal, out);
+            if self.applier == Some(key) {
+                let reply = out[start..].to_vec();
+                self.heed_reply(argv.get(0), &reply);
+            }
         }
+        let replies = &mut self.sessions[key].replies;
         replies.written(start, self.core.clients[key].is_silent());
         self.after_session_command(key);
     }

@@ -432,6 +432,9 @@ impl Machine {
                     if late.last {
                         self.core.clients[key].flags |= ClientFlags::CLOSE_AFTER_REPLY;
                     }
+                    if self.applier == Some(key) {
+                        self.heed_reply(b"(one that waited for a lock)", &late.bytes);
+                    }
                     self.fill(key, late.reply, &late.bytes);
                     self.pump(key);
                 }
@@ -445,8 +448,11 @@ impl Machine {
 
     /// Replies of another shard to commands of this core's sessions.
     fn replied(&mut self, batch: Batch) {
-        for (request, bytes) in batch.replies() {
+        for (index, (request, bytes)) in batch.replies().enumerate() {
             if let (Some(key), Some(bytes)) = (self.session_key(request.session), bytes) {
+                if self.applier == Some(key) {
+                    self.heed_reply(batch.call(index).argv.get(0), bytes);
+                }
                 self.fill(key, request.reply, bytes);
             }
         }

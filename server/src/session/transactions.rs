@@ -77,12 +77,16 @@ impl Machine {
             Outcome::Aborted => Reply::new(&mut bytes, self.core.clients[key].resp3).null_array(),
         }
         let session = &mut self.sessions[key];
-        if let Some(ended) = session.transaction.take() {
+        let ended = session.transaction.take();
+        if let Some(ended) = &ended {
             session.next_attempt = ended.id().attempt + 1;
         }
         session.watched.extend(established);
         self.core.clients[key].watching = session.watched.len();
         let (reply, exec) = session.awaited;
+        if let Some(ended) = ended.filter(|_| self.applier == Some(key)) {
+            self.heed_replies(ended.commands(), &bytes, exec);
+        }
         if exec {
             self.leave_multi(key);
             self.unwatch(key);
@@ -110,6 +114,9 @@ impl Machine {
             let line = refusal.line();
             self.core.count_error(&line);
             self.core.command_stats[row as usize].failed += 1;
+            if self.applier == Some(key) {
+                self.heed_reply(argv.get(0), format!("-{line}").as_bytes());
+            }
             self.answer(key, |reply| reply.error_line(&line));
         }
     }

@@ -158,8 +158,23 @@ fn on_a_replica_nothing_expires_nor_fails_for_memory() {
     machine.received(key, b"GET a\r\n");
     assert_eq!(output(&mut machine, key), "$2\r\nbc\r\n");
     assert_eq!(machine.apply_failure, None);
-    machine.apply(b"SYNC\r\n");
-    assert!(machine.apply_failure.is_some());
+    machine.apply(b"PUBLISH a b\r\nMULTI\r\nPUBLISH a b\r\nEXEC\r\n");
+    assert_eq!(machine.apply_failure, None, "of no consequence to the data");
+    for (line, failure) in [
+        ("SYNC", "it asks for replication"),
+        ("NEW a", "unknown command 'NEW'"),
+        ("INCR a", "command 'INCR': ERR value is not an integer or out of range"),
+        ("SELECT 99", "command 'SELECT': ERR DB index is out of range"),
+        ("MULTI\r\nSET b c\r\nINCR a\r\nEXEC", "command 'INCR': ERR value is not an integer or out of range"),
+    ] {
+        machine.apply(format!("{line}\r\n").as_bytes());
+        machine.finish_turn();
+        assert_eq!(machine.apply_failure.take().as_deref(), Some(failure));
+    }
+    // A file is loaded whatever its commands reply.
+    machine.core.replica = false;
+    machine.apply(b"INCR a\r\n");
+    assert_eq!(machine.apply_failure, None);
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! A session's side of a transaction: tickets, locks, hops.
 
 use super::program::{Env, Hop};
-use super::{Executing, Message, Post, Program, Scheduling, TransactionId, Verdict, Watched, WorkResult};
+use super::{
+    Executing, Message, Post, Program, Queued, Scheduling, TransactionId, Verdict, Watched, WorkResult,
+};
 use crate::commands::{Access, Command, Control, Lock, Run, table};
 use crate::shard::LockSet;
 
@@ -160,9 +162,8 @@ impl Coordinator {
     }
 
     fn finish(&mut self) -> Outcome {
-        let mut program = std::mem::replace(&mut self.program, Program::new(Vec::new(), false));
-        let watched = std::mem::take(&mut program.watched);
-        Outcome::Done(program.into_reply(), watched)
+        let watched = std::mem::take(&mut self.program.watched);
+        Outcome::Done(self.program.take_reply(), watched)
     }
 
     fn send(&mut self, hop: Hop, post: &mut Post) {
@@ -216,6 +217,10 @@ impl Coordinator {
     /// Shards that seal what the transaction wrote.
     fn parts(&self) -> usize {
         if self.write { self.enlisted.len() } else { 0 }
+    }
+
+    pub fn commands(&self) -> &[Queued] {
+        self.program.commands()
     }
 
     pub fn id(&self) -> TransactionId {

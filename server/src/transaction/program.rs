@@ -81,8 +81,8 @@ impl Program {
         &self.commands
     }
 
-    pub fn into_reply(self) -> Vec<u8> {
-        self.out
+    pub fn take_reply(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.out)
     }
 
     /// Takes in what the last hop brought and returns the next one; `None` when the reply is complete.

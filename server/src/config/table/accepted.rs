@@ -426,14 +426,6 @@ pub const REPLICATION: &[Setting] = &[
         "0",
         "bytes a replica may collect during a full sync",
     ),
-    Setting::kept("repl-diskless-sync", Form::Flag, "yes", "send a snapshot without writing it"),
-    Setting::kept("repl-diskless-sync-max-replicas", Form::Number(0, INT), "0", "replicas that end the wait"),
-    Setting::kept(
-        "repl-diskless-load",
-        Form::OneOf(&["disabled", "on-empty-db", "swapdb"]),
-        "disabled",
-        "read a snapshot without writing it",
-    ),
     Setting::kept("repl-mptcp", Form::Flag, "no", "multipath TCP to the primary").fixed(),
     Setting::kept(
         "dual-channel-replication-enabled",

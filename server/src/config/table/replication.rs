@@ -1,6 +1,7 @@
 //! Rows of replication.
 
 use super::{Form, Home, Setting};
+use crate::config::values::names;
 
 /// Numbers that the reference server holds in a C `int`.
 const INT: i64 = i32::MAX as i64;
@@ -152,10 +153,31 @@ pub const REPLICATION: &[Setting] = &[
         "seconds it is kept in memory without replicas; 0: for ever",
     ),
     Setting::server(
+        "repl-diskless-sync",
+        Form::Flag,
+        Home::Flag(|s| &mut s.repl_diskless_sync),
+        "yes",
+        "send a snapshot without writing it",
+    ),
+    Setting::server(
+        "repl-diskless-sync-max-replicas",
+        Form::Number(0, INT),
+        Home::Number(|s| &mut s.repl_diskless_sync_max_replicas),
+        "0",
+        "replicas that end the wait for more; 0: none do",
+    ),
+    Setting::server(
         "repl-diskless-sync-delay",
         Form::Number(0, INT),
         Home::Number(|s| &mut s.repl_diskless_sync_delay),
         "5",
         "seconds to wait for more replicas before a snapshot",
+    ),
+    Setting::server(
+        "repl-diskless-load",
+        Form::Choice(names::<super::super::ReplDisklessLoad>),
+        Home::Choice(|s| &mut s.repl_diskless_load),
+        "disabled",
+        "load a primary's snapshot without writing it",
     ),
 ];

@@ -3,7 +3,6 @@
 //! While it follows, the shards' effects count for nothing: the stream of the primary is the log, to the byte, and what
 //! the applier makes of it is the data. Both roles begin with a cut, so that no transaction is half in either.
 
-use std::collections::VecDeque;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
@@ -12,7 +11,6 @@ use std::time::Duration;
 use super::*;
 use crate::commands::{Client, ClientFlags, Cut, Link, PrimaryFacts};
 use crate::log::select;
-use crate::node::loading::Source;
 use crate::node::shared::Drawn;
 use crate::replication::{Action as Move, Manners, Position, Replica};
 use crate::session::Counters;
@@ -32,7 +30,7 @@ pub(super) enum Role {
 pub(super) struct Upstream {
     host: Box<str>,
     port: u16,
-    replica: Replica,
+    pub(super) replica: Replica,
     connecting: Option<Receiver<std::io::Result<OwnedFd>>>,
     conn: Option<ConnId>,
     out: Vec<u8>,
@@ -40,11 +38,17 @@ pub(super) struct Upstream {
     paused: bool,
     /// Pieces of the stream that wait for a cut to be over.
     held: VecDeque<Vec<u8>>,
-    /// The snapshot as it comes, and whether all of it is here or no more will come.
-    snapshot: VecDeque<Vec<u8>>,
-    snapshot_bytes: usize,
-    ended: Option<Result<(), String>>,
-    loading: bool,
+    /// A full sync is under way: its snapshot as it comes, whether all of it is here or no more will come, and the stream
+    /// behind it.
+    syncing: bool,
+    pub(super) snapshot: VecDeque<Vec<u8>>,
+    pub(super) snapshot_bytes: usize,
+    pub(super) ended: Option<Result<(), String>>,
+    behind: VecDeque<Vec<u8>>,
+    /// The file that it comes into.
+    pub(super) receiving: Option<Receiving>,
+    /// It is being loaded.
+    pub(super) loading: bool,
     /// Unix seconds since when the link is down; 0: it is not.
     down_since: i64,
 }
@@ -60,6 +64,27 @@ impl Upstream {
 
     pub(super) fn sent(&mut self) {
         self.sending = false;
+    }
+
+    pub(super) fn address(self) -> (Box<str>, u16) {
+        (self.host, self.port)
+    }
+
+    /// A full sync begins. What is held of the stream so far stays good until the snapshot is loaded.
+    pub(super) fn begin_sync(&mut self) {
+        self.end_sync(false);
+        self.syncing = true;
+    }
+
+    /// It has ended: well, and the stream goes on behind the snapshot, or where it was.
+    pub(super) fn end_sync(&mut self, well: bool) {
+        (self.syncing, self.ended, self.receiving) = (false, None, None);
+        self.snapshot.clear();
+        self.snapshot_bytes = 0;
+        let behind = std::mem::take(&mut self.behind);
+        if well {
+            self.held = behind;
+        }
     }
 }
 
@@ -108,7 +133,10 @@ impl LogCore {
     }
 
     pub(super) fn tick_upstream(&mut self) {
-        if let Some(upstream) = self.upstream.as_mut().filter(|_| !self.stopping) {
+        // While the rest is loaded of a snapshot that is here, a new link could but wait.
+        let waits =
+            self.upstream.as_ref().is_some_and(|upstream| upstream.loading && upstream.conn.is_none());
+        if let Some(upstream) = self.upstream.as_mut().filter(|_| !self.stopping && !waits) {
             upstream.replica.tick(now_ms());
         }
         self.obey();
@@ -211,9 +239,12 @@ impl LogCore {
             sending: false,
             paused: false,
             held: VecDeque::new(),
+            syncing: false,
             snapshot: VecDeque::new(),
             snapshot_bytes: 0,
             ended: None,
+            behind: VecDeque::new(),
+            receiving: None,
             loading: false,
             down_since: clock::unix_us() / 1_000_000,
         });
@@ -222,7 +253,7 @@ impl LogCore {
     pub(super) fn leave_upstream(&mut self, why: &str) {
         let Some(upstream) = &mut self.upstream else { return };
         (upstream.connecting, upstream.sending) = (None, false);
-        if upstream.loading {
+        if upstream.syncing {
             upstream.ended.get_or_insert_with(|| Err(why.to_owned()));
         }
         if upstream.down_since == 0 {
@@ -264,7 +295,7 @@ impl LogCore {
     /// Carries out what the link's state machine wants.
     pub(super) fn obey(&mut self) {
         while let Some(upstream) = &mut self.upstream {
-            if upstream.loading && upstream.snapshot_bytes > SNAPSHOT_AHEAD {
+            if upstream.snapshot_bytes > SNAPSHOT_AHEAD {
                 break;
             }
             let Some(action) = upstream.replica.next_action() else { break };
@@ -283,9 +314,11 @@ impl LogCore {
                 Move::EndFull => upstream.ended = Some(Ok(())),
                 Move::Continue { replid } => self.go_on(replid),
                 Move::Declined { why } => self.end_failover(&why),
+                Move::Stream(bytes) if upstream.syncing => upstream.behind.push_back(bytes),
                 Move::Stream(bytes) => upstream.held.push_back(bytes),
             }
         }
+        self.receive();
         self.feed();
         self.send_upstream();
     }
@@ -342,8 +375,8 @@ impl LogCore {
         self.publish();
     }
 
-    fn link_is_up(&mut self) {
-        if let Some(upstream) = &mut self.upstream {
+    pub(super) fn link_is_up(&mut self) {
+        if let Some(upstream) = self.upstream.as_mut().filter(|upstream| upstream.conn.is_some()) {
             upstream.down_since = 0;
         }
     }
@@ -374,12 +407,12 @@ impl LogCore {
         let at = self.merger.at();
         let durable = self.journal.as_ref().filter(|journal| journal.is_founded()).map(Journal::durable);
         let Some(upstream) = &mut self.upstream else { return };
-        if !upstream.loading {
+        if !upstream.syncing {
             upstream.replica.flushed(durable);
             upstream.replica.applied(at - behind.min(at));
         }
         let Some(conn) = upstream.conn else { return };
-        let held: usize = upstream.held.iter().map(Vec::len).sum();
+        let held: usize = upstream.held.iter().chain(&upstream.behind).map(Vec::len).sum();
         let full = behind > APPLYING || held as u64 > APPLYING || upstream.snapshot_bytes > SNAPSHOT_AHEAD;
         if full != upstream.paused {
             upstream.paused = full;
@@ -401,72 +434,22 @@ impl LogCore {
         }
     }
 
-    // ---- everything anew ----
-
-    /// The primary sends all it has. Until it is here, nothing else happens: clients are told that the server loads.
-    fn begin_full(&mut self, position: Position, size: Option<u64>) {
-        let Position { replid, offset } = position;
-        tracing::info!(
-            "full sync from offset {offset}: {}",
-            size.map_or("streamed".to_owned(), |size| format!("{size} bytes"))
-        );
-        self.conclude_failover();
-        if self.snapshot.is_some() {
-            self.fail_snapshot(&std::io::Error::other("a primary sends everything anew"));
+    /// A command of the primary failed here. What came behind it is under way to the applier and in our log, which stays
+    /// true of the data; but neither is the primary's any more.
+    pub(super) fn diverge(&mut self, why: &str) {
+        let at = self.merger.at() - (self.underway.fed - self.underway.applied.bytes);
+        let Some(upstream) = &mut self.upstream else { return };
+        let why = format!("at or behind offset {at}: {why}");
+        tracing::error!("the data differs from the primary's now: {why}");
+        upstream.held.clear();
+        if upstream.syncing {
+            // All is on its way anew already.
+            upstream.replica.forget();
+        } else {
+            upstream.replica.refuse(why);
         }
-        // Until all is here, what there is has no name that anybody else knows.
         self.primary.begin_anew(History::new(clock::random_id()));
-        // The files stay as they are until there is something to put in their place.
-        self.founding = self.drop_journal().or(self.founding.take());
-        self.found_due = false;
         self.forget_history();
-        if let Some(upstream) = &mut self.upstream {
-            (upstream.loading, upstream.ended) = (true, None);
-            upstream.snapshot.clear();
-            upstream.snapshot_bytes = 0;
-            upstream.held.clear();
-        }
-        self.facts.loading = true;
-        self.publish();
-        let loaded = self.load_upstream(size.unwrap_or(0));
-        if let Some(upstream) = &mut self.upstream {
-            upstream.loading = false;
-        }
-        self.facts.loading = false;
-        match loaded {
-            Ok(()) => {
-                self.merger.jump(offset);
-                self.progress.iter_mut().for_each(|progress| progress.consumed.clear());
-                self.primary.begin_anew(History::new(replid));
-                self.primary.keep_stream(offset);
-                self.link_is_up();
-                self.found_due = self.founding.is_some();
-                tracing::info!("full sync done");
-            }
-            Err(fault) => {
-                tracing::warn!("full sync failed: {fault}");
-                self.leave_upstream(&fault.to_string());
-                if let Some(Upstream { host, port, .. }) = self.upstream.take() {
-                    // What there was is gone, and with it the place to go on from.
-                    self.follow(host, port, None);
-                }
-            }
-        }
-        self.publish();
-    }
-
-    fn load_upstream(&mut self, size: u64) -> Result<(), Fault> {
-        // What is under way to the applier ends first.
-        self.load_files(size, |loader| {
-            loader.command(b"*1\r\n$8\r\nFLUSHALL\r\n")?;
-            let loaded = loader.stream(Upstreaming);
-            if loaded.is_err() {
-                loader.command(b"*1\r\n$8\r\nFLUSHALL\r\n")?;
-            }
-            let db = loader.stream_db;
-            loader.command(&select(db))?;
-            loaded
-        })
     }
 
     pub(super) fn primary_facts(&self) -> Option<PrimaryFacts> {
@@ -475,7 +458,7 @@ impl LogCore {
         let heard = replica
             .last_io_ms()
             .map_or(0, |at| clock::unix_us() / 1_000_000 - (now_ms().saturating_sub(at) / 1000) as i64);
-        let link = if upstream.loading { Link::Sync } else { replica.link() };
+        let link = if upstream.syncing { Link::Sync } else { replica.link() };
         Some(PrimaryFacts {
             host: upstream.host.clone(),
             port: upstream.port,
@@ -490,6 +473,7 @@ impl LogCore {
             down_since: upstream.down_since,
             sync_read: replica.sync_read(),
             sync_total: replica.sync_total(),
+            error: replica.refusal().map(Into::into),
         })
     }
 }
@@ -504,32 +488,4 @@ fn link_to_primary(socket: &OwnedFd, id: u64) -> Client {
     let mut client = Client::new(id, socket.as_raw_fd(), addr, laddr, clock::unix_us() / 1000);
     client.flags |= ClientFlags::PRIMARY;
     client
-}
-
-/// The snapshot that the link brings, as a file to load.
-struct Upstreaming;
-
-impl Source<LogCore> for Upstreaming {
-    fn fill(&mut self, core: &mut LogCore, buffer: &mut Vec<u8>) -> Result<bool, Fault> {
-        loop {
-            let Some(upstream) = core.upstream.as_mut().filter(|_| core.next_role.is_none()) else {
-                return Err(Fault::new("the role changes"));
-            };
-            if let Some(bytes) = upstream.snapshot.pop_front() {
-                upstream.snapshot_bytes -= bytes.len();
-                core.loaded(bytes.len() as u64);
-                buffer.extend_from_slice(&bytes);
-                return Ok(true);
-            }
-            match upstream.ended.take() {
-                Some(Ok(())) => return Ok(false),
-                Some(Err(why)) => return Err(Fault::new(why)),
-                None => Shards::turn(core)?,
-            }
-        }
-    }
-
-    fn name(&self) -> String {
-        "the primary's snapshot".to_owned()
-    }
 }

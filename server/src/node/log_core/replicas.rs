@@ -26,7 +26,9 @@ pub(super) fn bounds(settings: &Settings) -> Bounds {
         most_kept: crate::limits::BEHIND_IN_MEMORY.max(settings.repl_backlog_size as usize),
         timeout_ms: ms(settings.repl_timeout),
         ping_ms: ms(settings.repl_ping_replica_period),
+        diskless: settings.repl_diskless_sync,
         delay_ms: ms(settings.repl_diskless_sync_delay),
+        most_waiting: settings.repl_diskless_sync_max_replicas as usize,
         most_lag_ms: ms(settings.min_replicas_max_lag),
     }
 }
@@ -38,7 +40,7 @@ impl LogCore {
             return self.take_over(newcomer);
         }
         let Newcomer { socket, mut client, request } = newcomer;
-        if self.facts.loading || self.failover.is_some() {
+        if self.facts.loading || self.facts.async_loading || self.failover.is_some() {
             // It was on its way when a full sync of our own began; it comes again.
             return;
         }
@@ -93,6 +95,7 @@ impl LogCore {
 
     /// Sends every replica what it is due.
     pub(super) fn serve_replicas(&mut self) {
+        self.sync_files.retain(|walk, _| self.primary.needs_file(*walk));
         if self.primary.is_alone() {
             return;
         }
@@ -102,6 +105,10 @@ impl LogCore {
                 Some(Next::Send(bytes)) => Some(bytes),
                 Some(Next::Read { from, most }) => {
                     let read = self.read_stream(from, most);
+                    self.primary.read(id, read)
+                }
+                Some(Next::ReadFile { walk, from, most }) => {
+                    let read = self.read_sync_file(walk, from, most);
                     self.primary.read(id, read)
                 }
                 None => None,
@@ -115,6 +122,14 @@ impl LogCore {
             self.primary.gone(id);
             self.net.close(id);
         }
+    }
+
+    fn read_sync_file(&self, walk: u64, from: u64, most: usize) -> Result<Vec<u8>, String> {
+        let file = self.sync_files.get(&walk).ok_or("the file of its snapshot is gone")?;
+        let mut bytes = vec![0; most];
+        let count = file.read_at(&mut bytes, from);
+        bytes.truncate(count.map_err(|error| format!("cannot read its snapshot: {error}"))?);
+        Ok(bytes)
     }
 
     /// The stream from offset `from` on, out of the files; nothing if it is still on its way there.
@@ -164,7 +179,8 @@ impl LogCore {
         if self.primary.tick(now) && self.failover.is_none() {
             self.emit(PING);
         }
-        if !self.stopping && self.primary.wants_walk(now) && !self.is_sync_queued() {
+        let due = !self.stopping && now >= self.retry_at && self.primary.wants_walk(now);
+        if due && !self.is_sync_queued() {
             self.queue.push_back((Purpose::Sync, None));
         }
         let wanted = self.settings.min_replicas_to_write as usize;

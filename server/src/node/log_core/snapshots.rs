@@ -1,10 +1,12 @@
 //! Snapshots: which is due, and its way into its file or to the replicas.
 
-use std::rc::Rc;
-
 use super::*;
+use crate::node::files::create_unnamed;
 use crate::node::snapshot::Sink;
 use crate::rdb::Checksum;
+
+/// From a snapshot that failed to the next one.
+const RETRY_MS: u64 = 5000;
 
 impl LogCore {
     pub(super) fn asked(&mut self, from: usize, ask: Ask) {
@@ -79,7 +81,7 @@ impl LogCore {
 
     /// Begins what is due: what was asked for, a save point reached, a log that has grown.
     pub(super) fn look_after_snapshots(&mut self) {
-        if self.facts.loading {
+        if self.facts.loading || self.facts.async_loading {
             return;
         }
         let now = now_ms();
@@ -152,6 +154,10 @@ impl LogCore {
             }
             Err((path, error)) => {
                 tracing::warn!("cannot create '{}': {error}", path.display());
+                if purpose == Purpose::Sync {
+                    self.primary.abandon_walk();
+                    self.retry_at = now_ms() + RETRY_MS;
+                }
                 self.ended(purpose, false);
                 self.answer(asker, Err("ERR"));
             }
@@ -160,15 +166,23 @@ impl LogCore {
     }
 
     fn sink(&mut self, purpose: Purpose) -> Result<Sink, (PathBuf, std::io::Error)> {
-        let path = match (purpose, &self.directory) {
+        let dir = PathBuf::from(&self.settings.dir);
+        let (path, file) = match (purpose, &self.directory) {
+            (Purpose::Sync, _) if self.primary.begin_walk(clock::random_id()) => return Ok(Sink::Replicas),
             (Purpose::Sync, _) => {
-                self.primary.begin_walk(clock::random_id());
-                return Ok(Sink::Replicas);
+                let path = dir.join(format!("temp-sync-{}.rdb", std::process::id()));
+                (path.clone(), create_unnamed(&path))
             }
-            (Purpose::Rewrite, Some(directory)) => directory.path(&temporary("base.rdb")),
-            _ => PathBuf::from(&self.settings.dir).join(format!("temp-{}.rdb", std::process::id())),
+            (Purpose::Rewrite, Some(directory)) => {
+                let path = directory.path(&temporary("base.rdb"));
+                (path.clone(), File::create(&path))
+            }
+            _ => {
+                let path = dir.join(format!("temp-{}.rdb", std::process::id()));
+                (path.clone(), File::create(&path))
+            }
         };
-        match File::create(&path) {
+        match file {
             Ok(file) => Ok(Sink::File { path, file: Rc::new(file) }),
             Err(error) => Err((path, error)),
         }
@@ -177,11 +191,18 @@ impl LogCore {
     /// Passes on what the shards have sent.
     pub(super) fn write_snapshot(&mut self) {
         let Some(snapshot) = &mut self.snapshot else { return };
+        let is_sync = snapshot.purpose == Purpose::Sync;
+        if is_sync && !self.primary.is_walk_wanted() {
+            return self.fail_snapshot(&std::io::Error::other("no replica waits for it any more"));
+        }
         let Sink::File { file, .. } = &snapshot.sink else { return self.send_snapshot() };
         let file = Rc::clone(file);
         if let Some((offset, bytes)) = snapshot.next_write() {
             let op = self.net.write(&file, bytes, offset);
             self.operations.insert(op, Operation::SnapshotWrite(snapshot.number));
+        } else if snapshot.is_written() && is_sync {
+            // It is not to outlive us.
+            self.finish_snapshot();
         } else if snapshot.is_written() && !snapshot.flushing {
             snapshot.flushing = true;
             let op = self.net.flush(&file);
@@ -190,9 +211,6 @@ impl LogCore {
     }
 
     fn send_snapshot(&mut self) {
-        if !self.primary.is_walk_wanted() {
-            return self.fail_snapshot(&std::io::Error::other("no replica waits for it any more"));
-        }
         let Some(snapshot) = self.snapshot.as_mut().filter(|_| self.primary.takes_piece()) else { return };
         if snapshot.is_writing() {
             let number = snapshot.number.get();
@@ -203,7 +221,6 @@ impl LogCore {
         if let Some((_, bytes)) = snapshot.next_write() {
             self.primary.piece(bytes);
         } else if snapshot.is_written() {
-            self.primary.end_walk();
             self.finish_snapshot();
         }
     }
@@ -212,7 +229,16 @@ impl LogCore {
     pub(super) fn finish_snapshot(&mut self) {
         let Some(snapshot) = self.snapshot.take() else { return };
         let placed = match (&snapshot.sink, &mut self.journal) {
-            (Sink::Replicas, _) => Ok(()),
+            (Sink::Replicas, _) => {
+                self.primary.end_walk();
+                Ok(())
+            }
+            (Sink::File { file, .. }, _) if snapshot.purpose == Purpose::Sync => {
+                let number = snapshot.number.get();
+                self.sync_files.insert(number, Rc::clone(file));
+                self.primary.end_file(number, snapshot.size());
+                Ok(())
+            }
             (Sink::File { .. }, Some(journal)) if snapshot.purpose == Purpose::Rewrite => {
                 self.facts.aof_base_size = snapshot.size();
                 journal.rebase(temporary("base.rdb"));
@@ -258,10 +284,10 @@ impl LogCore {
                 // It has a temporary name: at worst it stays until the next start.
                 let _ = fs::remove_file(path);
             }
-            Sink::Replicas => {
-                tracing::warn!("the snapshot for replicas ends: {error}");
-                self.primary.abandon_walk();
-            }
+            Sink::Replicas => tracing::warn!("the snapshot for replicas ends: {error}"),
+        }
+        if snapshot.purpose == Purpose::Sync {
+            self.primary.abandon_walk();
         }
         if snapshot.purpose == Purpose::Rewrite
             && let Some(journal) = self.journal.as_mut().filter(|journal| journal.is_rewriting())
@@ -274,7 +300,7 @@ impl LogCore {
 
     pub(super) fn ended(&mut self, purpose: Purpose, well: bool) {
         if !well && purpose != Purpose::Sync {
-            self.retry_at = now_ms() + 5000;
+            self.retry_at = now_ms() + RETRY_MS;
         }
         match purpose {
             Purpose::Save => {

@@ -185,7 +185,7 @@ impl World {
             let is_quiet = self.env.now >= quiet;
             self.nodes.iter_mut().for_each(|node| node.writes = !is_quiet && node.index == primary);
             // Again, where somebody has been asked to take over meanwhile.
-            self.nodes.iter_mut().zip(&roles).for_each(|(node, role)| node.change_role(role.clone()));
+            self.nodes.iter_mut().zip(&roles).for_each(|(node, role)| node.change_role(*role));
             self.step();
             if is_quiet && self.is_settled(primary) {
                 break;
@@ -257,7 +257,7 @@ fn all_become_the_same_and_nobody_takes_one_history_for_another() {
 }
 
 /// How many kinds of events a long run sees.
-const KINDS: usize = 26;
+const KINDS: usize = 28;
 
 /// Bytes that might mean something, and might not.
 fn nonsense(random: &mut Random) -> Vec<u8> {

@@ -74,6 +74,7 @@ struct Snapshot {
     cut: Option<(u64, Model)>,
     left: VecDeque<u8>,
     done_at: u64,
+    streams: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -116,6 +117,7 @@ pub struct Node {
     pub role_cut: Option<u64>,
     pub handing: Handing,
     snapshot: Option<Snapshot>,
+    sync_files: Vec<Vec<u8>>,
     queue: VecDeque<Purpose>,
     looked_at: u64,
     /// Until when the applier stands still.
@@ -132,7 +134,9 @@ fn bounds(random: &mut Random) -> Bounds {
         most_kept: backlog.max([1000, 20_000, 200_000][random.below(3)]),
         timeout_ms: 4000,
         ping_ms: 700,
+        diskless: !random.once_in(3),
         delay_ms: [0, 0, 300][random.below(3)],
+        most_waiting: random.below(2),
         most_lag_ms: 1000,
     }
 }
@@ -171,6 +175,7 @@ impl Node {
             role_cut: None,
             handing: Handing::default(),
             snapshot: None,
+            sync_files: Vec::new(),
             queue: VecDeque::new(),
             looked_at: 0,
             stalled_until: 0,
@@ -466,14 +471,14 @@ impl Node {
             self.db = None;
             assert_eq!(self.applied, self.at, "a cut lies at what is applied");
             snapshot.cut = Some((self.at, self.model.clone()));
+            snapshot.done_at = env.now + env.random.ms(300);
             if snapshot.purpose == Purpose::Sync {
                 let padding = env.random.below(4000);
                 // Our own stream names its database behind the cut; a primary's goes on.
                 snapshot.left = self.model.snapshot(padding).into();
                 walk = Some(self.at);
-                env.see("a walk");
+                env.see(if snapshot.streams { "a walk" } else { "a walk into a file" });
             } else {
-                snapshot.done_at = env.now + env.random.ms(300);
                 self.stream_into_files();
             }
         }
@@ -610,11 +615,10 @@ impl Node {
             && self.role_cut.is_none()
             && let Some(purpose) = self.queue.pop_front()
         {
-            if purpose == Purpose::Sync {
-                self.primary.begin_walk(env.random_id());
-            }
+            let streams = purpose == Purpose::Sync && self.primary.begin_walk(env.random_id());
             let asked = (!self.follows()).then(|| env.now + cut_ms(&mut env.random));
-            self.snapshot = Some(Snapshot { purpose, asked, cut: None, left: VecDeque::new(), done_at: 0 });
+            self.snapshot =
+                Some(Snapshot { purpose, asked, cut: None, left: VecDeque::new(), done_at: 0, streams });
         }
     }
 
@@ -636,6 +640,15 @@ impl Node {
         if !self.primary.is_walk_wanted() {
             env.see("a walk was given up");
             return self.fail_snapshot();
+        }
+        if !snapshot.streams {
+            if snapshot.cut.is_some() && env.now >= snapshot.done_at {
+                let number = self.sync_files.len() as u64;
+                self.primary.end_file(number, snapshot.left.len() as u64);
+                self.sync_files.push(snapshot.left.drain(..).collect());
+                self.snapshot = None;
+            }
+            return;
         }
         if !self.primary.takes_piece() {
             return;
@@ -689,6 +702,11 @@ impl Node {
                     let most = most.min(1 + env.random.below(300));
                     self.primary.read(id, self.read_files(from, most))
                 }
+                Some(Next::ReadFile { walk, from, most }) => {
+                    let most = most.min(1 + env.random.below(300));
+                    let bytes = self.sync_files[walk as usize][from as usize..][..most].to_vec();
+                    self.primary.read(id, Ok(bytes))
+                }
                 None => None,
             };
             if let Some(bytes) = bytes {
@@ -696,7 +714,14 @@ impl Node {
             }
         }
         for (id, why) in self.primary.leaving() {
-            let whys = ["silent", "kept nowhere", "another's now", "new name", "snapshot failed"];
+            let whys = [
+                "silent",
+                "other replicas wait",
+                "kept nowhere",
+                "another's now",
+                "new name",
+                "snapshot failed",
+            ];
             let which = whys.iter().find(|part| why.contains(**part));
             env.see(which.unwrap_or_else(|| panic!("left for {why}")));
             self.primary.gone(id);
