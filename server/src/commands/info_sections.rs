@@ -141,7 +141,8 @@ fn persistence(_whole: &Whole, core: &Core, text: &mut String) {
     let log = &core.node.log;
     let status = |failed: bool| if failed { "err" } else { "ok" };
     let running = |runs: bool, since: i64| if runs { core.now / 1000 - since } else { -1 };
-    lines(text, &[("loading", i64::from(core.loading)), ("async_loading", 0)]);
+    line(text, "loading", i64::from(core.loading));
+    line(text, "async_loading", i64::from(log.async_loading));
     let (keys, all) = log.snapshot_keys;
     line(text, "current_fork_perc", format!("{:.2}", percent(keys, all)));
     lines(
@@ -149,8 +150,6 @@ fn persistence(_whole: &Whole, core: &Core, text: &mut String) {
         &[
             ("current_save_keys_processed", keys as i64),
             ("current_save_keys_total", all as i64),
-            ("loading", i64::from(core.loading)),
-            ("async_loading", i64::from(log.async_loading)),
             ("rdb_changes_since_last_save", log.changes_since_save as i64),
             ("rdb_bgsave_in_progress", i64::from(log.saving)),
             ("rdb_last_save_time", log.last_save),
@@ -205,6 +204,7 @@ fn loading(load: &LoadFacts, now: i64, text: &mut String) {
     let left = if elapsed == 0 { 1 } else { elapsed * total.saturating_sub(bytes) / (bytes + 1) };
     line(text, "loading_start_time", began);
     line(text, "loading_total_bytes", total);
+    line(text, "loading_rdb_used_mem", 0);
     line(text, "loading_loaded_bytes", bytes);
     line(text, "loading_loaded_perc", format!("{:.2}", percent(bytes, total)));
     line(text, "loading_eta_seconds", left);
@@ -436,12 +436,21 @@ mod tests {
         let busy = shell.run("INFO persistence");
         for lines in [
             "|current_fork_perc:12.50|current_save_keys_processed:1|current_save_keys_total:8|",
-            "|loading_total_bytes:4000|loading_loaded_bytes:999|loading_loaded_perc:24.98|loading_eta_seconds:30|",
+            "|loading_rdb_used_mem:0|loading_loaded_bytes:999|loading_loaded_perc:24.98|loading_eta_seconds:30|",
             "|aof_fsync_usec:count=5,avg=4,p50=3,p99=9,p99.9=9,max=10|",
             "|aof_write_bytes_last_sec:count=4,avg=100|",
         ] {
             assert!(busy.contains(lines), "{lines} in {busy}");
         }
+    }
+
+    #[test]
+    fn no_field_is_told_twice() {
+        let all = Shell::new(1).run("INFO everything");
+        let mut names: Vec<&str> = all.split('|').filter_map(|line| Some(line.split_once(':')?.0)).collect();
+        names.sort_unstable();
+        let twice: Vec<_> = names.windows(2).filter(|pair| pair[0] == pair[1]).collect();
+        assert!(twice.is_empty() && names.len() > 100, "{twice:?} of {}", names.len());
     }
 
     #[test]
