@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use torc_tests::client::Client;
 use torc_tests::clock;
+use torc_tests::node::Node;
 use torc_tests::peer::Peer;
 use torc_tests::random::{Random, seed};
 use torc_tests::replicas::{PATIENCE, Who, Wire, agree, field, follow, populate, text, write};
@@ -283,6 +284,27 @@ fn what_was_there_before_a_failed_load_aside_comes_back() {
     wire.let_go();
     wire.mend();
     agree(&mut one, &mut two, "at last");
+}
+
+/// What is half loaded once took the place of the last whole snapshot.
+#[test]
+fn a_stop_amid_a_load_leaves_the_last_snapshot_alone() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let options = ["--appendonly", "no", "--save", "1", "1", "--repl-diskless-load", "flush-before-load"];
+    let (first, node) = (Who::Torc(2).start(&FORGETFUL), Node::start(dir.path(), 2, &options));
+    let (mut one, mut two) = (first.client(), node.client());
+    two.line("SET own 1");
+    assert_eq!(text(&two.line("SAVE")), "OK");
+    let dump = || std::fs::read(dir.path().join("dump.rdb")).expect("it has been written");
+    let before = dump();
+    populate(&mut one, 20_000, 100);
+    let wire = Wire::to(first.port);
+    wire.hold(1_000_000);
+    follow(&mut two, wire.port);
+    let mut read = || field(&mut two, "persistence", "loading_loaded_bytes").parse::<u64>().ok();
+    assert!(clock::poll(PATIENCE, || read().filter(|read| *read > 500_000)).is_some());
+    node.stop();
+    assert!(dump() == before, "it has become {} bytes", dump().len());
 }
 
 #[test]

@@ -113,6 +113,8 @@ struct LogCore {
     /// Effects of all shards when the last snapshot began.
     saved_changes: u64,
     stopping: bool,
+    /// The stop came amid a load: there is half of something.
+    is_half_loaded: bool,
     /// The servers that follow this one, by the numbers of their connections.
     primary: Primary,
     links: Slab<Box<Client>>,
@@ -204,6 +206,7 @@ impl LogCore {
             retry_at: 0,
             saved_changes: 0,
             stopping: false,
+            is_half_loaded: false,
             primary,
             links: Slab::new(),
             sync_files: HashMap::new(),
@@ -586,7 +589,7 @@ impl LogCore {
         }
         self.leave_upstream("the server stops");
         let due = !self.settings.save.is_empty() && self.shared.changes() > self.saved_changes;
-        if self.shared.save_at_stop().unwrap_or(due) {
+        if !self.is_half_loaded && self.shared.save_at_stop().unwrap_or(due) {
             self.queue.push_back((Purpose::Save, None));
         }
     }
@@ -631,6 +634,7 @@ impl Shards for LogCore {
         if self.upstream.is_none() {
             self.shared.stop();
         }
+        self.is_half_loaded = self.facts.loading;
         Err(Fault::new("stopped while loading"))
     }
 

@@ -3,12 +3,13 @@
 use std::collections::VecDeque;
 
 use super::mail::{Applied, Entries, Logged, Mail, Serve};
+use super::progress::Settling;
 use crate::commands::{Link, PrimaryFacts};
 use crate::config::{AppendFsync, Settings};
 use crate::limits::{CUT_CHUNK, EFFECTS_IN_FLIGHT};
 use crate::rdb;
 use crate::runtime::Port;
-use crate::session::Machine;
+use crate::session::{Machine, Unapplied};
 
 /// Pieces of a cut that may be under way: one is written while the next is made.
 const CHUNKS: usize = 2;
@@ -26,6 +27,7 @@ pub struct LogSide {
     chunks: usize,
     /// Bytes fed to the session that applies the log, and what was last told of it.
     fed: u64,
+    settling: Settling,
     told: Applied,
 }
 
@@ -40,6 +42,7 @@ impl LogSide {
             cutting: false,
             chunks: 0,
             fed: 0,
+            settling: Settling::default(),
             told: Applied::default(),
         }
     }
@@ -156,11 +159,17 @@ impl LogSide {
         if machine.core.index != 0 || !applies && self.told.bytes == self.fed && self.told.outstanding == 0 {
             return;
         }
-        let (waiting, outstanding, db) = machine.unapplied();
+        let Unapplied { bytes, replies, transacts, db } = machine.unapplied();
         if let Some(why) = machine.apply_failure.take() {
             port.send(self.log, Mail::ApplyFailed(why));
         }
-        let applied = Applied { bytes: self.fed - waiting as u64, outstanding, db };
+        let bytes = self.fed - bytes as u64;
+        if !transacts {
+            self.settling.mark(bytes, replies.end);
+        }
+        let settled = self.settling.reach(replies.start);
+        let outstanding = (replies.end - replies.start) as usize + usize::from(transacts);
+        let applied = Applied { bytes, settled, outstanding, db };
         if applied != self.told {
             self.told = applied;
             port.send(self.log, Mail::Applied(applied));

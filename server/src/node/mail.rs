@@ -79,6 +79,8 @@ pub struct Logged {
 pub struct Applied {
     /// Bytes executed so far, of all that was ever fed.
     pub bytes: u64,
+    /// How many of them belong to commands that have ended on all shards.
+    pub settled: u64,
     /// Commands that have yet to end.
     pub outstanding: usize,
     /// The database they have selected.

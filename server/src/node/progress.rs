@@ -1,4 +1,5 @@
-//! How far the effects of each shard have come, from the merged stream to the disk.
+//! How far the effects of each shard have come, from the merged stream to the disk; and how far a primary's stream has, from
+//! the session that applies it to the shards.
 
 use std::collections::VecDeque;
 
@@ -37,9 +38,51 @@ impl Progress {
     }
 }
 
+/// Up to where all commands of a stream have ended. Their replies come in order, so a place is reached with the last one
+/// of those that had begun there.
+#[derive(Clone, Debug, Default)]
+pub struct Settling {
+    /// Bytes executed, and the number of the first reply that had not been asked for by then. No more than replies are
+    /// outstanding, and one.
+    marks: VecDeque<(u64, u64)>,
+    settled: u64,
+}
+
+impl Settling {
+    /// `bytes` have been executed, no transaction is under way, and `next` is the next reply's number.
+    pub fn mark(&mut self, bytes: u64, next: u64) {
+        if self.marks.back().is_none_or(|(last, _)| *last < bytes) && bytes > self.settled {
+            self.marks.push_back((bytes, next));
+        }
+    }
+
+    /// All replies before number `oldest` are here: how many bytes have come to an end.
+    pub fn reach(&mut self, oldest: u64) -> u64 {
+        while let Some((bytes, _)) = self.marks.pop_front_if(|(_, next)| *next <= oldest) {
+            self.settled = bytes;
+        }
+        self.settled
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_place_is_reached_with_the_last_reply_before_it() {
+        let mut settling = Settling::default();
+        settling.mark(100, 3);
+        assert_eq!(settling.reach(0), 0);
+        settling.mark(100, 3);
+        settling.mark(250, 5);
+        settling.mark(300, 5);
+        assert_eq!(settling.reach(2), 0);
+        assert_eq!(settling.reach(4), 100);
+        assert_eq!(settling.reach(5), 300);
+        settling.mark(300, 5);
+        assert!(settling.marks.is_empty(), "nothing new");
+    }
 
     #[test]
     fn progress_is_told_once_and_durable_never_precedes_taken() {

@@ -4,12 +4,26 @@
 //! Nothing is refused it for the state of the server, and nobody reads its replies.
 
 use std::num::NonZeroU64;
+use std::ops::Range;
 
 use super::connection::Session;
 use super::machine::Machine;
 use crate::commands::{Client, ClientFlags, Cut, Recent, ReplyMode};
 use crate::resp::{OwnedArgv, elements};
 use crate::transaction::{Program, Queued};
+
+/// What the session has before it.
+#[derive(Debug, Default)]
+pub struct Unapplied {
+    /// Fed and not yet executed.
+    pub bytes: usize,
+    /// Numbers of the replies that are outstanding.
+    pub replies: Range<u64>,
+    /// A transaction is under way.
+    pub transacts: bool,
+    /// Selected.
+    pub db: usize,
+}
 
 impl Machine {
     /// Opens the session; `apply` feeds it.
@@ -29,12 +43,13 @@ impl Machine {
         }
     }
 
-    /// Bytes fed and not yet executed, commands whose shard has not answered, and the database selected.
-    pub fn unapplied(&self) -> (usize, usize, usize) {
+    pub fn unapplied(&self) -> Unapplied {
         let session = self.applier.and_then(|key| Some((key, self.sessions.get(key)?)));
-        session.map_or((0, 0, 0), |(key, session)| {
-            let transaction = usize::from(session.transaction.is_some());
-            (session.input.len(), session.replies.outstanding() + transaction, self.core.clients[key].db)
+        session.map_or_else(Unapplied::default, |(key, session)| Unapplied {
+            bytes: session.input.len(),
+            replies: session.replies.numbers(),
+            transacts: session.transaction.is_some(),
+            db: self.core.clients[key].db,
         })
     }
 

@@ -1,6 +1,7 @@
 //! One connection's buffers: unparsed input, ordered replies, and what it waits for.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use bytes::BytesMut;
 
@@ -152,6 +153,11 @@ impl Replies {
     #[inline]
     pub fn outstanding(&self) -> usize {
         self.slots.len()
+    }
+
+    /// Their numbers.
+    pub fn numbers(&self) -> Range<u64> {
+        self.first..self.first + self.slots.len() as u64
     }
 
     /// As above, without those that are held back: they are bounded by their bytes.

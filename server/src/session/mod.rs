@@ -17,5 +17,6 @@ mod simulation;
 #[cfg(test)]
 mod waiting_tests;
 
+pub use apply::Unapplied;
 pub use machine::{Actions, Counters, HandOver, Machine, Peer};
 pub use upkeep::Upkeep;

@@ -409,7 +409,9 @@ impl LogCore {
         let Some(upstream) = &mut self.upstream else { return };
         if !upstream.syncing {
             upstream.replica.flushed(durable);
-            upstream.replica.applied(at - behind.min(at));
+            // Not before it can be read here, on whatever shard.
+            let unsettled = self.underway.fed - self.underway.applied.settled;
+            upstream.replica.applied(at - unsettled.min(at));
         }
         let Some(conn) = upstream.conn else { return };
         let held: usize = upstream.held.iter().chain(&upstream.behind).map(Vec::len).sum();
