@@ -280,6 +280,9 @@ mod tests {
         assert_eq!((settings.port, settings.requirepass.as_str()), (7001, "--x y"));
         assert_eq!(text("--save --timeout 5", "").unwrap().timeout, 5);
         assert_eq!(text("--SAVE", "").unwrap().get("save").unwrap(), "");
+        let points = [OsString::from("--save"), OsString::from("3600 1 300 100")];
+        let settings = load_with(points.into_iter(), &mut "".as_bytes()).unwrap().settings;
+        assert_eq!(settings.get("save").unwrap(), "3600 1 300 100");
         assert_eq!(text("--slaveof no one", "").unwrap().replicaof, None);
         let follower = text("--slaveof 10.0.0.1 7000", "").unwrap();
         assert_eq!(follower.replicaof, Some(("10.0.0.1".to_owned(), 7000)));

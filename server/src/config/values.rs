@@ -133,9 +133,10 @@ pub struct SavePoint {
 
 impl Custom for Vec<SavePoint> {
     fn parse(&mut self, words: &[String]) -> Result<(), String> {
-        let words = if words == [""] { &[] } else { words };
-        let point = |pair: &[String]| {
-            let (seconds, changes) = (parse::integer(&pair[0])?, parse::integer(pair.get(1)?)?);
+        // All of them may come as one word: --save "3600 1 300 100".
+        let words: Vec<&str> = words.iter().flat_map(|word| word.split_whitespace()).collect();
+        let point = |pair: &[&str]| {
+            let (seconds, changes) = (parse::integer(pair[0])?, parse::integer(pair.get(1)?)?);
             let seconds = u32::try_from(seconds).ok().filter(|seconds| *seconds > 0)?;
             Some(SavePoint { seconds, changes: u64::try_from(changes).ok()? })
         };

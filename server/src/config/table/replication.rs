@@ -177,7 +177,8 @@ pub const REPLICATION: &[Setting] = &[
         "repl-diskless-load",
         Form::Choice(names::<super::super::ReplDisklessLoad>),
         Home::Choice(|s| &mut s.repl_diskless_load),
-        "disabled",
+        // Not the reference server's: straight where there is nothing to lose.
+        "on-empty-db",
         "load a primary's snapshot without writing it",
     ),
 ];
