@@ -579,6 +579,14 @@ impl LogCore {
         self.told_facts = Some(facts);
     }
 
+    fn publish_if_due(&mut self) -> bool {
+        let due = now_ms() >= self.published + LONGEST_SLEEP_MS;
+        if due {
+            self.publish();
+        }
+        due
+    }
+
     // ---- the end ----
 
     /// The server is asked to stop: a last snapshot, if the save points say so, before the shards go.
@@ -625,9 +633,7 @@ impl Shards for LogCore {
         self.take_events();
         self.take_mail();
         self.tick_upstream();
-        if now_ms() >= self.published + LONGEST_SLEEP_MS {
-            self.publish();
-        }
+        self.publish_if_due();
         if !self.shared.is_stop_asked() {
             return Ok(());
         }
@@ -640,8 +646,7 @@ impl Shards for LogCore {
 
     fn loaded(&mut self, bytes: u64) {
         self.facts.load.bytes += bytes;
-        if now_ms() >= self.published + LONGEST_SLEEP_MS {
-            self.publish();
+        if self.publish_if_due() {
             self.port.flush(&mut self.net);
         }
     }

@@ -256,8 +256,8 @@ fn only_what_a_replica_says_and_can_have_counts_as_acknowledged() {
     assert_eq!((primary.acked(50), primary.acked(51)), (1, 0), "it has not been sent more");
 }
 
-#[test]
-fn who_keeps_others_waiting_is_left_soon() {
+/// Replicas 1 and 2 get the same walk, whose first piece is due to both.
+fn two_share_a_walk() -> Primary {
     let mut primary = primary();
     ask(&mut primary, 1, "?", -1, (0, None));
     ask(&mut primary, 2, "?", -1, (0, None));
@@ -266,6 +266,12 @@ fn who_keeps_others_waiting_is_left_soon() {
     sends(&mut primary, 1);
     sends(&mut primary, 2);
     primary.piece(b"RDB".to_vec());
+    primary
+}
+
+#[test]
+fn who_keeps_others_waiting_is_left_soon() {
+    let mut primary = two_share_a_walk();
     assert!(primary.next_send(1).is_some() && primary.next_send(2).is_some(), "and both stay on their way");
     primary.tick(20_000);
     assert_eq!(primary.leaving(), [], "nobody waits for the other");
@@ -337,14 +343,7 @@ fn who_waits_for_a_walk_sets_when_it_begins() {
 
 #[test]
 fn who_waits_for_a_slower_one_is_not_silent() {
-    let mut primary = primary();
-    ask(&mut primary, 1, "?", -1, (0, None));
-    ask(&mut primary, 2, "?", -1, (0, None));
-    primary.begin_walk("m".repeat(40));
-    primary.walk_at(0, 0, 0);
-    sends(&mut primary, 1);
-    sends(&mut primary, 2);
-    primary.piece(b"RDB".to_vec());
+    let mut primary = two_share_a_walk();
     sends(&mut primary, 1);
     assert!(primary.next_send(2).is_some(), "and it stays on its way");
     primary.tick(60_001);

@@ -289,7 +289,7 @@ impl Net {
         }
     }
 
-    /// So many connections will be silent until replies that are held back have left: nobody is to wait for them.
+    /// Up to so many connections will be silent until replies that are held back have left: nobody is to wait for them.
     pub fn set_waiting(&mut self, connections: usize) {
         self.pace.set_waiting(connections);
     }

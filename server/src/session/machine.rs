@@ -482,7 +482,7 @@ impl Machine {
         }
     }
 
-    /// Replies that wait until effects are durable.
+    /// Replies that wait until effects are durable: as many clients wait, or fewer, if they pipeline.
     pub fn held_replies(&self) -> usize {
         self.held.len()
     }

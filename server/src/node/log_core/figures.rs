@@ -12,46 +12,64 @@ const TELL_EVERY_MS: u64 = 5000;
 const DIGITS: u8 = 2;
 const LARGEST: u64 = 1 << 36;
 
+/// Values and how they are distributed, which is worked out anew only if there are new ones.
+struct Tally {
+    values: Histogram<u64>,
+    spread: Spread,
+}
+
+#[derive(Default)]
 pub(super) struct DiskFigures {
     /// Bytes.
-    writes: Histogram<u64>,
+    writes: Tally,
     /// Microseconds.
-    flushes: Histogram<u64>,
+    flushes: Tally,
     /// Writes and their bytes, in the second that began then (ms), and in the one before.
     began: u64,
     second: (u64, u64),
     last_second: (u64, u64),
 }
 
-impl Default for DiskFigures {
+impl Default for Tally {
     fn default() -> Self {
-        let histogram = || Histogram::new_with_bounds(1, LARGEST, DIGITS).expect("constant bounds are valid");
-        DiskFigures {
-            writes: histogram(),
-            flushes: histogram(),
-            began: 0,
-            second: (0, 0),
-            last_second: (0, 0),
+        let values = Histogram::new_with_bounds(1, LARGEST, DIGITS).expect("constant bounds are valid");
+        Tally { values, spread: Spread::default() }
+    }
+}
+
+impl Tally {
+    fn spread(&mut self) -> Spread {
+        if self.spread.count != self.values.len() {
+            let at = |percentile| self.values.value_at_percentile(percentile);
+            self.spread = Spread {
+                count: self.values.len(),
+                mean: self.values.mean() as u64,
+                p50: at(50.0),
+                p99: at(99.0),
+                p999: at(99.9),
+                max: self.values.max(),
+            };
         }
+        self.spread
     }
 }
 
 impl DiskFigures {
     pub(super) fn wrote(&mut self, bytes: u64) {
-        self.writes.saturating_record(bytes);
+        self.writes.values.saturating_record(bytes);
         self.second = (self.second.0 + 1, self.second.1 + bytes);
     }
 
     pub(super) fn flushed(&mut self, us: u64) {
-        self.flushes.saturating_record(us);
+        self.flushes.values.saturating_record(us);
     }
 
-    pub(super) fn writes(&self) -> Spread {
-        spread(&self.writes)
+    pub(super) fn writes(&mut self) -> Spread {
+        self.writes.spread()
     }
 
-    pub(super) fn flushes(&self) -> Spread {
-        spread(&self.flushes)
+    pub(super) fn flushes(&mut self) -> Spread {
+        self.flushes.spread()
     }
 
     /// Writes of the last whole second, and their bytes.
@@ -61,18 +79,6 @@ impl DiskFigures {
             self.began = now;
         }
         self.last_second
-    }
-}
-
-fn spread(histogram: &Histogram<u64>) -> Spread {
-    let at = |percentile| histogram.value_at_percentile(percentile);
-    Spread {
-        count: histogram.len(),
-        mean: histogram.mean() as u64,
-        p50: at(50.0),
-        p99: at(99.0),
-        p999: at(99.9),
-        max: histogram.max(),
     }
 }
 
