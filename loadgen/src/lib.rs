@@ -8,6 +8,7 @@
 pub mod cli;
 pub mod clock;
 mod connection;
+pub mod document;
 pub mod keys;
 pub mod plan;
 pub mod replies;
