@@ -8,13 +8,13 @@ use std::{
 
 use clap::Parser;
 use torc_loadgen::{
-    cli::{Cli, Job, Out, compat},
+    cli::{Cli, Job, Measurement, Out, compat},
     document::Verdict,
     engine::run_watched,
     environment,
     plan::Plan,
     progress::Progress,
-    report, summary,
+    report, selftest, summary,
 };
 
 fn main() -> ExitCode {
@@ -37,8 +37,13 @@ fn start() -> Result<u8, String> {
             .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)))
             .map_err(|error| error.to_string())?;
     }
-    match &cli.job {
-        Job::Run(_) | Job::Fill(_) | Job::Verify(_) => load(&cli.job.plan()?, cli.job.out(), argv, &stop),
+    if let Job::Selftest(args) = &cli.job {
+        let holds = selftest::selftest(&args.settings(), &stop).map_err(|fault| fault.to_string())?;
+        return Ok(if holds { 0 } else { 3 });
+    }
+    match cli.job.measurement()? {
+        Some(Measurement { plan, out }) => load(&plan, out, argv, &stop),
+        None => Ok(0),
     }
 }
 

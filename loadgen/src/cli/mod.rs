@@ -10,13 +10,14 @@ mod out;
 mod target;
 mod values;
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::{
     keys::{KeyRange, Pattern},
     plan::{End, Plan},
+    selftest::Settings,
 };
 pub use out::Out;
 pub use target::Target;
@@ -39,6 +40,8 @@ pub enum Job {
     Fill(PassArgs),
     /// GET every key of the range once and check what `fill --data-verify` or `run --data-verify` wrote
     Verify(PassArgs),
+    /// Measure this program itself against a responder that does nothing
+    Selftest(SelftestArgs),
 }
 
 #[derive(Args, Debug)]
@@ -70,21 +73,46 @@ pub struct PassArgs {
     pub out: Out,
 }
 
-impl Job {
-    /// The plan this command line asks for.
-    pub fn plan(&self) -> Result<Plan, String> {
-        match self {
-            Self::Run(args) => args.plan(),
-            Self::Fill(args) => args.plan(|target, keys| Plan::fill(target, keys, 0)),
-            Self::Verify(args) => args.plan(Plan::verify),
+#[derive(Args, Debug)]
+pub struct SelftestArgs {
+    /// Length of each measurement
+    #[arg(long, value_parser = values::duration, default_value = "2")]
+    test_time: Duration,
+    /// CPUs of the generator and of the responder
+    #[arg(long, value_delimiter = ',', default_value = "0,1")]
+    cpus: Vec<usize>,
+    /// What CPU time is compared with
+    #[arg(long, default_value = "redis-benchmark")]
+    redis_benchmark: String,
+}
+
+impl SelftestArgs {
+    pub fn settings(&self) -> Settings {
+        Settings {
+            length: self.test_time,
+            loader_cpu: self.cpus.first().copied().unwrap_or(0),
+            responder_cpu: self.cpus.get(1).copied(),
+            redis_benchmark: self.redis_benchmark.clone(),
         }
     }
+}
 
-    pub fn out(&self) -> &Out {
-        match self {
-            Self::Run(args) => &args.out,
-            Self::Fill(args) | Self::Verify(args) => &args.out,
-        }
+/// A job that is one run.
+pub struct Measurement<'a> {
+    pub plan: Plan,
+    pub out: &'a Out,
+}
+
+impl Job {
+    /// The run this command line asks for, if it asks for one.
+    pub fn measurement(&self) -> Result<Option<Measurement<'_>>, String> {
+        let (plan, out) = match self {
+            Self::Run(args) => (args.plan()?, &args.out),
+            Self::Fill(args) => (args.plan(|target, keys| Plan::fill(target, keys, 0))?, &args.out),
+            Self::Verify(args) => (args.plan(Plan::verify)?, &args.out),
+            Self::Selftest(_) => return Ok(None),
+        };
+        Ok(Some(Measurement { plan, out }))
     }
 }
 
@@ -124,19 +152,21 @@ mod tests {
         plan::{Arrival, Load},
         traffic::{mix::set_get, values::Sizes},
     };
-    use std::time::Duration;
+    fn planned(cli: &Cli) -> Result<Plan, String> {
+        cli.job.measurement().map(|measurement| measurement.expect("a job that measures").plan)
+    }
 
     fn plan(line: &str) -> Plan {
         let words = compat::translate(line.split(' ').map(str::to_owned).collect()).expect(line);
         let cli = Cli::try_parse_from(words).expect(line);
-        let plan = cli.job.plan().expect(line);
+        let plan = planned(&cli).expect(line);
         assert_eq!(plan.check(), Ok(()), "{line}");
         plan
     }
 
     fn problem(line: &str) -> String {
         match Cli::try_parse_from(line.split(' ')) {
-            Ok(cli) => cli.job.plan().and_then(|plan| plan.check()).expect_err(line),
+            Ok(cli) => planned(&cli).and_then(|plan| plan.check()).expect_err(line),
             Err(error) => error.to_string(),
         }
     }
@@ -192,7 +222,7 @@ mod tests {
             "--expiry-range",
             "5-9",
         ]);
-        let plan = cli.expect("parsed").job.plan().expect("a plan");
+        let plan = planned(&cli.expect("parsed")).expect("a plan");
         let mix: Vec<(&str, u32)> =
             plan.mix.iter().map(|command| (command.name.as_str(), command.weight)).collect();
         assert_eq!(mix, [("HSET", 1), ("HGET#1", 2), ("HGET#2", 3)]);
