@@ -1,5 +1,5 @@
 //! The load generator's command line: parse, run, print. Exit codes: 0 the figures are valid, 1 the run was
-//! impossible, 3 it ran but its figures do not measure the server.
+//! impossible, 2 an objective was missed, 3 it ran but its figures do not measure the server.
 
 use std::{
     process::ExitCode,
@@ -7,12 +7,19 @@ use std::{
 };
 
 use clap::Parser;
-use torc_loadgen::{cli::Cli, report, run};
+use torc_loadgen::{
+    cli::{Cli, Job, Measurement, Out, compat},
+    document::Verdict,
+    engine::run_watched,
+    environment,
+    plan::Plan,
+    progress::Progress,
+    report, selftest, summary,
+};
 
 fn main() -> ExitCode {
-    match load(&Cli::parse()) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(3),
+    match start() {
+        Ok(code) => ExitCode::from(code),
         Err(problem) => {
             eprintln!("torc-loadgen: {problem}");
             ExitCode::FAILURE
@@ -20,17 +27,50 @@ fn main() -> ExitCode {
     }
 }
 
-fn load(cli: &Cli) -> Result<bool, String> {
+fn start() -> Result<u8, String> {
+    let argv: Vec<String> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+    let cli = Cli::parse_from(compat::translate(argv.clone())?);
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register(signal, Arc::clone(&stop)).map_err(|error| error.to_string())?;
+        // The second one ends a program that does not heed the first.
+        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop))
+            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)))
+            .map_err(|error| error.to_string())?;
     }
-    let plan = cli.job.plan()?;
-    let outcome = run(&plan, &stop).map_err(|fault| fault.to_string())?;
-    print!("{}", report::text(&plan, &outcome));
-    if let Some(path) = cli.job.json_out_file() {
-        let json = format!("{:#}\n", report::json(&plan, &outcome));
-        std::fs::write(path, json).map_err(|error| format!("{}: {error}", path.display()))?;
+    if let Job::Selftest(args) = &cli.job {
+        let holds = selftest::selftest(&args.settings(), &stop).map_err(|fault| fault.to_string())?;
+        return Ok(if holds { 0 } else { 3 });
     }
-    Ok(outcome.objections().is_empty())
+    match cli.job.measurement()? {
+        Some(Measurement { plan, out }) => load(&plan, out, argv, &stop),
+        None => Ok(0),
+    }
+}
+
+fn load(plan: &Plan, out: &Out, argv: Vec<String>, stop: &AtomicBool) -> Result<u8, String> {
+    plan.check()?;
+    let server = environment::server(plan).map_err(|fault| fault.to_string())?;
+    let env = environment::env(plan, argv);
+    let mut progress = Progress::new(plan, out.quiet);
+    let ran = run_watched(plan, stop, &mut |second| progress.show(second));
+    progress.end();
+    let outcome = ran.map_err(|fault| fault.to_string())?;
+    let document = summary::document(plan, &outcome, env, server);
+    print!("{}", report::text(plan, &outcome, &document.verdict));
+    if let Some(path) = &out.json_out_file {
+        let json = serde_json::to_string_pretty(&document).map_err(|error| error.to_string())?;
+        std::fs::write(path, json + "\n").map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    Ok(exit_code(&document.verdict, out.fail_on_invalid))
+}
+
+/// Figures that do not measure the server say nothing of an objective either.
+fn exit_code(verdict: &Verdict, fail_on_invalid: bool) -> u8 {
+    if !verdict.valid && fail_on_invalid {
+        3
+    } else if !verdict.slo_missed.is_empty() {
+        2
+    } else {
+        0
+    }
 }
