@@ -7,7 +7,7 @@ use std::{
 };
 
 use clap::Parser;
-use torc_loadgen::{cli::Cli, report, run};
+use torc_loadgen::{cli::Cli, old_report as report, run};
 
 fn main() -> ExitCode {
     match load(&Cli::parse()) {
