@@ -18,6 +18,8 @@ pub mod request;
 pub mod run;
 pub mod schedule;
 pub mod stats;
+pub mod sweep;
+pub mod verdict;
 mod worker;
 
 pub use plan::Plan;

@@ -7,7 +7,10 @@ use std::ops::Range;
 
 use browser::{Scheme, open};
 use sample::{STEADY, Shape};
-use torc_loadgen::report::{self, compare::Group};
+use torc_loadgen::{
+    report::{self, compare::Group},
+    sweep::Settings,
+};
 
 const WIDTHS: [u32; 2] = [900, 1280];
 
@@ -64,11 +67,19 @@ fn a_comparison_of_repeated_runs() {
 }
 
 #[test]
+fn a_sweep_of_three_servers() {
+    let settings = Settings { start: 2_000.0, repetitions: 3, ..Settings::default() };
+    let report =
+        sample::swept(&[("torc", 34_000.0), ("valkey 9.1", 21_000.0), ("redis 8.2", 14_000.0)], &settings);
+    check("sweep", &report::sweep::html(&report).expect("rendered"), 1);
+}
+
+#[test]
 fn the_browser_sees_what_is_wrong() {
     let page = html(&Shape { seconds: 2, rate: 500, ..STEADY });
-    let spoilt = page
-        .replacen("</g></g>", "</g></g>", 1)
-        .replacen("</svg>\n</figure>", "<text x=\"60\" y=\"60\">one</text><text x=\"70\" y=\"62\">two</text><text x=\"990\" y=\"99\">outside</text></svg><img src=\"http://127.0.0.1:1/x.png\">\n</figure>", 1);
+    let wrong = r#"<text x="60" y="60">one</text><text x="70" y="62">two</text><text x="990" y="99">outside</text></svg>
+<img src="http://127.0.0.1:1/x.png"></figure>"#;
+    let spoilt = page.replacen("</svg>\n</figure>", wrong, 1);
     assert_ne!(spoilt, page);
     let seen = open("spoilt", &spoilt, Scheme::Light, &[900]);
     let faults = &seen.laid[0].faults;

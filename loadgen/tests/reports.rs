@@ -10,6 +10,7 @@ use serde_json::Value;
 use torc_loadgen::{
     document::{Document, merged},
     report::{self, compare},
+    sweep::{Settings, SweepReport},
 };
 
 const STALLED: Shape = Shape { stall: Some(2), valid: false, seconds: 5, ..STEADY };
@@ -119,6 +120,27 @@ fn a_comparison_judges_by_the_ranges_of_repetitions() {
     let text = text(other);
     assert!(text.contains("not the same load: clients is 200 in old, 50 in other"), "{text}");
     assert!(text.contains("other: 1 of 3 runs INVALID"), "{text}");
+}
+
+#[test]
+fn a_sweep_names_each_servers_highest_rate_at_the_objective() {
+    let settings = Settings { start: 1_000.0, repetitions: 2, ..Settings::default() };
+    let report = sample::swept(&[("fast", 16_000.0), ("slow", 8_000.0)], &settings);
+    // The model reaches 1 ms at p99 where its median is about 400 µs: at nine tenths of its capacity.
+    let knees: Vec<f64> = report.servers.iter().map(|swept| swept.knee).collect();
+    assert!((0.8..0.96).contains(&(knees[0] / 16_000.0)), "{knees:?}");
+    assert!((knees[0] / knees[1] / 2.0 - 1.0).abs() < 0.05, "{knees:?}");
+    let fast = report.servers[0].max_rate.expect("measured at fixed rates");
+    assert!(fast.max <= knees[0] * 1.02 && fast.min >= knees[0] * 0.85, "{fast:?}");
+    assert!(report.valid());
+    let text = report::sweep::text(&report);
+    assert!(text.starts_with("max rate at p99=1ms"), "{text}");
+    assert_eq!(cells(&text, "slow").last(), Some(&"server"), "{text}");
+    let overloaded = report.points.iter().filter(|point| !point.valid);
+    assert!(overloaded.clone().count() > 0 && overloaded.clone().all(|point| !point.met));
+    let json = serde_json::to_string(&report).expect("serialised");
+    let again: SweepReport = serde_json::from_str(&json).expect("read");
+    assert_eq!(report::sweep::text(&again), text);
 }
 
 /// Runs the public Python package over `paths`.

@@ -144,7 +144,7 @@ fn values<'a>(lines: &'a [Line]) -> impl Iterator<Item = (f64, f64)> + 'a {
     lines.iter().flat_map(|line| &line.points).chain(edges).copied()
 }
 
-fn largest(lines: &[Line], of: fn((f64, f64)) -> f64) -> Option<f64> {
+pub fn largest(lines: &[Line], of: fn((f64, f64)) -> f64) -> Option<f64> {
     values(lines).map(of).filter(|value| value.is_finite()).reduce(f64::max)
 }
 

@@ -11,12 +11,11 @@ use super::{
 use crate::{
     document::{CommandResult, Document, Interval, Latencies, Quantile, merged},
     stats::{Trust, trust},
+    verdict::CPU_ALLOWED,
 };
 
 /// Commands that get a colour of their own in the percentile plot, the busiest first.
 const COLOURS: usize = 6;
-/// Share of a CPU beyond which a thread of the generator no longer measures the server.
-const CPU_LIMIT: f64 = 0.85;
 /// Quantiles of the results table, as far as any command has the samples.
 const COLUMNS: [f64; 6] = [0.5, 0.9, 0.99, 0.999, 0.9999, 0.999_99];
 
@@ -82,8 +81,8 @@ fn blocks(document: &Document) -> Result<Vec<Block>, String> {
     blocks.extend(heatmap::figure(series)?.map(Block::Figure));
     blocks.extend(loader(document));
     let facts = |title: &str, rows| Block::Facts { title: title.into(), rows };
-    blocks.push(facts("Plan", setup::plan_facts(document)));
-    blocks.push(facts("Server", setup::server_facts(document)));
+    blocks.push(facts("Plan", setup::plan_facts(&document.plan)));
+    blocks.push(facts("Server", setup::server_facts(&document.server)));
     blocks.push(facts("Machine of the generator", setup::machine_facts(&document.env)));
     Ok(blocks)
 }
@@ -237,11 +236,11 @@ fn loader(document: &Document) -> Option<Block> {
     let frame = if late[0].points.is_empty() { LOW } else { HALF };
     let about = "CPU of the generator's busiest thread";
     let what =
-        OverTime { frame, about, name: "share of a CPU", measure: Measure::Share, limit: Some(CPU_LIMIT) };
+        OverTime { frame, about, name: "share of a CPU", measure: Measure::Share, limit: Some(CPU_ALLOWED) };
     let cpu = Figure {
         title: "CPU of the generator".into(),
         note: format!("Busiest thread; {} at most over the whole run.", whole_percent(document.loader_cpu)),
-        legend: vec![Key::new("s3", "busiest thread"), Key::new("rule limit", whole_percent(CPU_LIMIT))],
+        legend: vec![Key::new("s3", "busiest thread"), Key::new("rule limit", whole_percent(CPU_ALLOWED))],
         svg: over_time(&what, length(series), &busy)?,
     };
     let about = "p99 of the generator's own lateness";

@@ -10,6 +10,7 @@ mod heatmap;
 mod html;
 mod page;
 mod setup;
+pub mod sweep;
 mod table;
 mod text;
 mod units;

@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use super::units::{grouped, short};
-use crate::document::{Document, Env};
+use crate::document::{Document, Env, Server};
 
 /// `valkey 9.1 | 200 conns = 4 thr x 50 | window 1 | open loop 200,000/s poisson`
 pub fn headline(document: &Document) -> String {
@@ -50,10 +50,10 @@ pub fn counted_from(document: &Document) -> &'static str {
     }
 }
 
-/// Every setting of the plan, nested ones by their path.
-pub fn plan_facts(document: &Document) -> Vec<(String, String)> {
+/// Every setting of a plan, nested ones by their path.
+pub fn plan_facts(plan: &Value) -> Vec<(String, String)> {
     let mut rows = Vec::new();
-    flatten(String::new(), &document.plan, &mut rows);
+    flatten(String::new(), plan, &mut rows);
     rows
 }
 
@@ -72,8 +72,7 @@ pub fn machine_facts(env: &Env) -> Vec<(String, String)> {
     facts.into_iter().map(|(name, value)| (name.into(), known(value))).collect()
 }
 
-pub fn server_facts(document: &Document) -> Vec<(String, String)> {
-    let server = &document.server;
+pub fn server_facts(server: &Server) -> Vec<(String, String)> {
     let named = [("target", &server.target), ("name", &server.name), ("version", &server.version)];
     let named = named.into_iter().map(|(name, value)| (name.to_string(), known(value.clone())));
     named.chain(server.config.clone()).collect()

@@ -8,6 +8,8 @@ use serde_json::json;
 use torc_loadgen::{
     document::{self, CommandResult, Document, Env, Interval, Latencies, SCHEMA, Server, Verdict},
     stats::{latencies, record},
+    sweep::{Settings, Step, SweepReport, sweep},
+    verdict::Objective,
 };
 
 /// SplitMix64.
@@ -188,4 +190,40 @@ fn server() -> Server {
             ("maxmemory-policy".into(), "noeviction".into()),
         ]),
     }
+}
+
+/// A server of `capacity` requests a second that queues as one with random arrivals does, offered `rate` for a second.
+pub fn modelled(capacity: f64, rate: f64, seed: u64) -> Document {
+    let load = (rate / capacity).min(0.999);
+    let answered = rate.min(capacity);
+    let median = 40_000.0 / (1.0 - load).max(0.002);
+    let shape = Shape { seed, seconds: 1, rate: answered as u64, median, commands: &["GET"], ..STEADY };
+    let mut run = shape.document();
+    run.results[0].offered = rate;
+    run.results[0].achieved = answered;
+    run.series.clear();
+    if answered < rate * 0.99 {
+        run.verdict = Verdict {
+            valid: false,
+            reasons: vec![format!(
+                "the server is saturated: {answered:.0} of {rate:.0} requests per second answered"
+            )],
+            slo_missed: Vec::new(),
+        };
+    }
+    run
+}
+
+/// A sweep over modelled servers, by name and capacity.
+pub fn swept(servers: &[(&str, f64)], settings: &Settings) -> SweepReport {
+    let objective = Objective { text: "p99=1ms".into(), quantile: 0.99, limit_ns: 1_000_000 };
+    let mut seed = 0;
+    let mut measure = |step: &Step| {
+        seed += 1;
+        Ok(modelled(servers[step.server].1, step.rate, seed))
+    };
+    let findings = sweep(settings, servers.len(), &objective, &mut measure, &mut |_, _| {});
+    assert_eq!(findings.fault, None);
+    let named = servers.iter().map(|(name, _)| ((*name).to_string(), server())).collect();
+    SweepReport::new(&objective, env(), STEADY.plan(), named, &findings)
 }

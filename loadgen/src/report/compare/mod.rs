@@ -202,9 +202,9 @@ pub fn objections(groups: &[Group]) -> Vec<String> {
             found.push(format!("{name}: {count} of {all} runs INVALID: {reasons}"));
         }
     }
-    let base = super::setup::plan_facts(&groups[0].runs[0]);
+    let base = super::setup::plan_facts(&groups[0].runs[0].plan);
     for group in &groups[1..] {
-        let other = super::setup::plan_facts(&group.runs[0]);
+        let other = super::setup::plan_facts(&group.runs[0].plan);
         for (key, value) in &base {
             let theirs = other.iter().find(|(name, _)| name == key).map_or("-", |(_, value)| value);
             // Another target is what comparisons are for, and a seed changes nothing that is compared.
