@@ -8,6 +8,7 @@ mod curves;
 pub mod hdr;
 mod heatmap;
 mod html;
+pub mod output;
 mod page;
 mod setup;
 pub mod sweep;
