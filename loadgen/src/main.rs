@@ -1,18 +1,32 @@
 //! The load generator's command line: parse, run, print. Exit codes: 0 the figures are valid, 1 the run was
-//! impossible, 3 it ran but its figures do not measure the server.
+//! impossible or its report could not be written, 2 an objective was missed, 3 it ran but its figures do not measure
+//! the server.
 
 use std::{
+    fs,
     process::ExitCode,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use clap::Parser;
-use torc_loadgen::{cli::Cli, old_report as report, run};
+use torc_loadgen::{
+    cli::{Cli, CompareArgs, Job, Out, ReportArgs, SweepArgs, compat},
+    document::{Document, Verdict},
+    engine::run_watched,
+    environment,
+    plan::Plan,
+    progress::Progress,
+    report::{self, compare, compare::Group, output},
+    summary,
+    sweep::{self, Order, SweepReport},
+};
 
 fn main() -> ExitCode {
-    match load(&Cli::parse()) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(3),
+    match start() {
+        Ok(code) => ExitCode::from(code),
         Err(problem) => {
             eprintln!("torc-loadgen: {problem}");
             ExitCode::FAILURE
@@ -20,17 +34,125 @@ fn main() -> ExitCode {
     }
 }
 
-fn load(cli: &Cli) -> Result<bool, String> {
+fn start() -> Result<u8, String> {
+    let argv: Vec<String> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+    let cli = Cli::parse_from(compat::translate(argv.clone())?);
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register(signal, Arc::clone(&stop)).map_err(|error| error.to_string())?;
+        // The second one ends a program that does not heed the first.
+        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop))
+            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)))
+            .map_err(|error| error.to_string())?;
     }
-    let plan = cli.job.plan()?;
-    let outcome = run(&plan, &stop).map_err(|fault| fault.to_string())?;
-    print!("{}", report::text(&plan, &outcome));
-    if let Some(path) = cli.job.json_out_file() {
-        let json = format!("{:#}\n", report::json(&plan, &outcome));
-        std::fs::write(path, json).map_err(|error| format!("{}: {error}", path.display()))?;
+    match &cli.job {
+        Job::Run(args) => load(&args.plan()?, &args.out, &argv, &stop),
+        Job::Fill(args) => load(&args.filling()?, &args.out, &argv, &stop),
+        Job::Verify(args) => load(&args.verification()?, &args.out, &argv, &stop),
+        Job::Sweep(args) => sweep(args, argv, &stop),
+        Job::Compare(args) => compare(args),
+        Job::Report(args) => render(args),
     }
-    Ok(outcome.objections().is_empty())
+}
+
+/// As many runs as are asked for; the first bad one decides the exit code.
+fn load(plan: &Plan, out: &Out, argv: &[String], stop: &AtomicBool) -> Result<u8, String> {
+    plan.check()?;
+    let output = out.output();
+    let mut runs = Vec::new();
+    let mut code = 0;
+    let mut delivered = Ok(());
+    for number in 1..=out.run_count {
+        let document = run_once(plan, out.shown.quiet, argv, stop)?;
+        let own = if out.run_count == 1 { output.clone() } else { output.numbered(number) };
+        delivered = delivered.and(own.deliver(&document));
+        if code == 0 {
+            code = exit_code(&document.verdict, out.shown.fail_on_invalid);
+        }
+        runs.push(document);
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+    }
+    if runs.len() > 1 && output.style == output::Style::Table {
+        let group = Group { name: "all runs".into(), runs };
+        delivered = delivered.and(compare::text(&[group]).and_then(|text| output::print(&text)));
+    }
+    delivered.map(|()| code)
+}
+
+fn run_once(plan: &Plan, quiet: bool, argv: &[String], stop: &AtomicBool) -> Result<Document, String> {
+    let server = environment::server(plan).map_err(|fault| fault.to_string())?;
+    let env = environment::env(plan, argv.to_vec());
+    let mut progress = Progress::new(plan, quiet);
+    let ran = run_watched(plan, stop, &mut |second| progress.show(second));
+    progress.end();
+    Ok(summary::document(plan, &ran.map_err(|fault| fault.to_string())?, env, server))
+}
+
+/// Figures that do not measure the server say nothing of an objective either.
+fn exit_code(verdict: &Verdict, fail_on_invalid: bool) -> u8 {
+    if !verdict.valid && fail_on_invalid {
+        3
+    } else if !verdict.slo_missed.is_empty() {
+        2
+    } else {
+        0
+    }
+}
+
+fn sweep(args: &SweepArgs, argv: Vec<String>, stop: &AtomicBool) -> Result<u8, String> {
+    let contestants = args.contestants()?;
+    let order = Order {
+        settings: args.settings(),
+        times: args.times(),
+        objective: &args.slo,
+        allow_flush: args.allow_flush,
+    };
+    let env = environment::env(&contestants[0].plan, argv);
+    let mut show = |point: &sweep::Point, remaining: usize| {
+        if !args.quiet {
+            eprintln!("{}", report::sweep::line(point, &contestants[point.server].name, remaining));
+        }
+    };
+    let (swept, fault) = sweep::drive(&order, &contestants, env, stop, &mut show)?;
+    let mut delivered = output::print(&report::sweep::text(&swept));
+    if let Some(path) = &args.json_out_file {
+        let json = output::json(&swept).and_then(|json| output::write(path, json.as_bytes()));
+        delivered = delivered.and(json);
+    }
+    if let Some(path) = &args.html_out_file {
+        let page = report::sweep::html(&swept).and_then(|page| output::write(path, page.as_bytes()));
+        delivered = delivered.and(page);
+    }
+    delivered?;
+    match fault {
+        Some(problem) => Err(problem),
+        None if !swept.valid() && args.fail_on_invalid => Ok(3),
+        None => Ok(0),
+    }
+}
+
+fn compare(args: &CompareArgs) -> Result<u8, String> {
+    let groups = compare::read(&args.files)?;
+    output::print(&compare::text(&groups)?)?;
+    if let Some(path) = &args.html_out_file {
+        output::write(path, compare::html(&groups)?.as_bytes())?;
+    }
+    Ok(if args.fail_on_invalid && !compare::all_valid(&groups) { 3 } else { 0 })
+}
+
+fn render(args: &ReportArgs) -> Result<u8, String> {
+    let path = &args.file;
+    let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let output = args.shown.output();
+    let Some(swept) = SweepReport::parse(&text) else {
+        let document = Document::read(path)?;
+        output.deliver(&document)?;
+        return Ok(exit_code(&document.verdict, args.shown.fail_on_invalid));
+    };
+    output::print(&report::sweep::text(&swept))?;
+    if let Some(path) = &output.html {
+        output::write(path, report::sweep::html(&swept)?.as_bytes())?;
+    }
+    Ok(if swept.valid() || !args.shown.fail_on_invalid { 0 } else { 3 })
 }

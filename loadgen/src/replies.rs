@@ -9,6 +9,18 @@ pub enum Answer {
     Error,
 }
 
+/// Where the parts of replies go.
+pub trait Sink {
+    /// The text of an error reply, before its end.
+    fn error(&mut self, _text: &[u8]) {}
+
+    /// The next bytes of a bulk string, before its end.
+    fn body(&mut self, _piece: &[u8]) {}
+
+    /// The end of a reply that took `bytes` of the stream.
+    fn reply(&mut self, answer: Answer, bytes: u64);
+}
+
 /// The stream is not RESP2; nothing after this point can be told apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed;
@@ -26,39 +38,40 @@ pub struct Skimmer {
     answer: Option<Answer>,
     /// A line whose end has not arrived, cut at `LINE_KEPT`.
     line: Vec<u8>,
-    first_error: Option<String>,
+    /// Bytes of the present reply so far.
+    size: u64,
 }
 
 impl Skimmer {
-    /// Text of the first error reply seen.
-    pub fn first_error(&self) -> Option<&str> {
-        self.first_error.as_deref()
-    }
-
-    /// Takes the next bytes of the stream and calls `each` at the end of every reply in them.
-    pub fn feed(&mut self, mut bytes: &[u8], each: &mut impl FnMut(Answer)) -> Result<(), Malformed> {
+    /// Takes the next bytes of the stream and tells `sink` of every reply in them.
+    pub fn feed(&mut self, mut bytes: &[u8], sink: &mut impl Sink) -> Result<(), Malformed> {
         loop {
             if self.skip > 0 {
                 let passed = self.skip.min(bytes.len() as u64);
+                let body = self.skip.saturating_sub(2).min(passed);
+                sink.body(&bytes[..body as usize]);
                 self.skip -= passed;
+                self.size += passed;
                 bytes = &bytes[passed as usize..];
                 if self.skip > 0 {
                     return Ok(());
                 }
-                self.element_done(each);
+                self.element_done(sink);
             }
             let Some(newline) = memchr::memchr(b'\n', bytes) else {
                 self.keep(bytes);
+                self.size += bytes.len() as u64;
                 return Ok(());
             };
             let (head, rest) = bytes.split_at(newline + 1);
             bytes = rest;
+            self.size += head.len() as u64;
             if self.line.is_empty() {
-                self.line_done(head, each)?;
+                self.line_done(head, sink)?;
             } else {
                 self.keep(head);
                 let mut line = std::mem::take(&mut self.line);
-                let done = self.line_done(&line, each);
+                let done = self.line_done(&line, sink);
                 line.clear();
                 self.line = line;
                 done?;
@@ -71,13 +84,15 @@ impl Skimmer {
         self.line.extend_from_slice(&bytes[..room.min(bytes.len())]);
     }
 
-    fn line_done(&mut self, line: &[u8], each: &mut impl FnMut(Answer)) -> Result<(), Malformed> {
+    fn line_done(&mut self, line: &[u8], sink: &mut impl Sink) -> Result<(), Malformed> {
         let (&kind, rest) = line.split_first().ok_or(Malformed)?;
         let text = rest.trim_ascii_end();
         match kind {
             b'+' | b':' => self.begin(Answer::Value),
             b'-' => {
-                self.first_error.get_or_insert_with(|| String::from_utf8_lossy(text).into_owned());
+                if self.answer.is_none() {
+                    sink.error(text);
+                }
                 self.begin(Answer::Error);
             }
             b'$' => match length(text)? {
@@ -97,7 +112,7 @@ impl Skimmer {
             },
             _ => return Err(Malformed),
         }
-        self.element_done(each);
+        self.element_done(sink);
         Ok(())
     }
 
@@ -109,10 +124,11 @@ impl Skimmer {
         }
     }
 
-    fn element_done(&mut self, each: &mut impl FnMut(Answer)) {
+    fn element_done(&mut self, sink: &mut impl Sink) {
         self.elements -= 1;
         if self.elements == 0 {
-            each(self.answer.take().expect("an element was begun by its line"));
+            let answer = self.answer.take().expect("an element was begun by its line");
+            sink.reply(answer, std::mem::take(&mut self.size));
         }
     }
 }
@@ -145,35 +161,59 @@ mod tests {
         Answer::Value,
     ];
 
-    fn skim(pieces: &[&[u8]]) -> Result<Vec<Answer>, Malformed> {
-        let mut skimmer = Skimmer::default();
-        let mut answers = Vec::new();
-        for piece in pieces {
-            skimmer.feed(piece, &mut |answer| answers.push(answer))?;
+    #[derive(Debug, Default, PartialEq)]
+    struct Seen {
+        answers: Vec<Answer>,
+        errors: Vec<String>,
+        bodies: Vec<u8>,
+        bytes: u64,
+    }
+
+    impl Sink for Seen {
+        fn error(&mut self, text: &[u8]) {
+            self.errors.push(String::from_utf8_lossy(text).into_owned());
         }
-        Ok(answers)
+
+        fn body(&mut self, piece: &[u8]) {
+            self.bodies.extend_from_slice(piece);
+        }
+
+        fn reply(&mut self, answer: Answer, bytes: u64) {
+            self.answers.push(answer);
+            self.bytes += bytes;
+        }
+    }
+
+    fn skim(pieces: &[&[u8]]) -> Result<Seen, Malformed> {
+        let mut skimmer = Skimmer::default();
+        let mut seen = Seen::default();
+        for piece in pieces {
+            skimmer.feed(piece, &mut seen)?;
+        }
+        Ok(seen)
     }
 
     #[test]
     fn replies_are_told_apart_wherever_the_stream_is_cut() {
-        assert_eq!(skim(&[STREAM]), Ok(ANSWERS.to_vec()));
+        let whole = skim(&[STREAM]).expect("well-formed");
+        assert_eq!(whole.answers, ANSWERS);
+        assert_eq!((whole.bodies.as_slice(), whole.bytes), (b"a\r\nbcx".as_slice(), STREAM.len() as u64));
+        assert_eq!(whole.errors, ["ERR no"], "an error inside an array is not the reply");
         for first in 0..STREAM.len() {
             for second in first..STREAM.len() {
                 let pieces = [&STREAM[..first], &STREAM[first..second], &STREAM[second..]];
-                assert_eq!(skim(&pieces), Ok(ANSWERS.to_vec()), "cut at {first} and {second}");
+                assert_eq!(skim(&pieces).as_ref(), Ok(&whole), "cut at {first} and {second}");
             }
         }
     }
 
     #[test]
-    fn the_first_error_text_is_kept_and_bounded() {
-        let mut skimmer = Skimmer::default();
-        let long = format!("-ERR {}\r\n-ERR other\r\n", "y".repeat(10_000));
-        for byte in long.bytes() {
-            skimmer.feed(&[byte], &mut |_| ()).expect("well-formed");
+    fn an_error_text_that_comes_in_pieces_is_bounded() {
+        let (mut skimmer, mut seen) = (Skimmer::default(), Seen::default());
+        for byte in format!("-ERR {}\r\n", "y".repeat(10_000)).bytes() {
+            skimmer.feed(&[byte], &mut seen).expect("well-formed");
         }
-        let text = skimmer.first_error().expect("an error came");
-        assert!(text.starts_with("ERR yyy") && text.len() <= LINE_KEPT);
+        assert!(seen.errors[0].starts_with("ERR yyy") && seen.errors[0].len() <= LINE_KEPT);
     }
 
     #[test]

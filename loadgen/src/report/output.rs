@@ -92,7 +92,9 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), String> {
 pub fn print(text: &str) -> Result<(), String> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(format!("cannot print the report: {error}")),
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(format!("cannot print the report: {error}"))
+        }
         _ => Ok(()),
     }
 }
@@ -104,8 +106,12 @@ mod tests {
     #[test]
     fn repetitions_get_files_of_their_own() {
         let path = |text: &str| Some(PathBuf::from(text));
-        let output =
-            Output { json: path("a.b/run.json"), html: path("page"), hdr: path("out/x.y"), ..Output::default() };
+        let output = Output {
+            json: path("a.b/run.json"),
+            html: path("page"),
+            hdr: path("out/x.y"),
+            ..Output::default()
+        };
         let third = output.numbered(3);
         assert_eq!(third.json, path("a.b/run.3.json"));
         assert_eq!(third.html, path("page.3"));

@@ -35,8 +35,9 @@ pub fn load(document: &Document) -> String {
     if !document.is_open() {
         return "closed loop".into();
     }
-    let arrival = word(document, "arrival").unwrap_or_default();
-    let rate = document.plan.get("rate").and_then(Value::as_f64).unwrap_or(document.offered());
+    let open = document.plan.pointer("/load/open");
+    let rate = open.and_then(|open| open.get("rate")?.as_f64()).unwrap_or(document.offered());
+    let arrival = open.and_then(|open| open.get("arrival")?.as_str()).unwrap_or_default().to_lowercase();
     format!("open loop {}/s {arrival}", grouped(rate)).trim_end().into()
 }
 

@@ -257,3 +257,17 @@ fn points(report: &SweepReport) -> Table {
 fn class(index: usize) -> String {
     format!("s{}", index % 6)
 }
+
+/// A measurement as it is told while the sweep goes on.
+pub fn line(point: &Point, name: &str, remaining: usize) -> String {
+    let judged = match (point.met, point.valid) {
+        (true, true) => "met".into(),
+        (true, false) => format!("met, INVALID: {}", point.reasons.join("; ")),
+        (false, _) => {
+            format!("missed{}", point.reasons.first().map_or(String::new(), |reason| format!(": {reason}")))
+        }
+    };
+    let left = if point.phase == "fixed" { format!(", {remaining} to go") } else { String::new() };
+    let (rate, value) = (grouped(point.rate), latency(point.value as f64));
+    format!("{} {name} {rate}/s: {value}, {judged}{left}", point.phase)
+}

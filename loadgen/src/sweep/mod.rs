@@ -1,11 +1,13 @@
 //! The throughput at which servers stop meeting an objective, and how latency grows on the way there. `procedure` says
 //! which rate comes next, the caller measures it; what comes out is a report with one point a measurement.
 
+mod drive;
 mod procedure;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use drive::{Contestant, Order, Times, drive};
 pub use procedure::{Bound, Knee, Met, Phase, Procedure, Settings, Step};
 
 use crate::{
@@ -170,6 +172,11 @@ pub fn sweep(
 }
 
 impl SweepReport {
+    /// The report that `text` holds, if it is a sweep's.
+    pub fn parse(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok().filter(|report: &Self| report.schema == SCHEMA)
+    }
+
     pub fn new(
         objective: &Objective,
         env: Env,

@@ -82,6 +82,9 @@ impl Shape {
             load: if self.open { "open" } else { "closed" }.into(),
             results,
             lag: Latencies::from(&lag),
+            window_full: Latencies::default(),
+            connections: 200,
+            connect: Latencies::default(),
             loader_cpu: 0.61,
             series,
         }
@@ -157,9 +160,12 @@ impl Shape {
     fn plan(&self) -> serde_json::Value {
         json!({
             "clients": 200, "threads": 4, "pipeline": 1, "pipeline_mode": "window",
-            "rate": if self.open { Some(self.rate) } else { None },
-            "arrival": if self.open { Some("poisson") } else { None },
-            "seconds": self.seconds, "warmup": 5, "seed": self.seed,
+            "load": if self.open {
+                json!({ "open": { "rate": self.rate, "arrival": "Poisson", "end": { "seconds": self.seconds } } })
+            } else {
+                json!({ "closed": { "seconds": self.seconds } })
+            },
+            "warmup": 5, "seed": self.seed,
             "keys": { "minimum": 0, "maximum": 99_999, "pattern": "Z", "zipf_exp": 0.99 },
             "commands": ["GET __key__", "SET __key__ __data__"], "data_size": 32,
         })
