@@ -127,8 +127,7 @@ fn sweep(args: &SweepArgs, argv: Vec<String>, stop: &AtomicBool) -> Result<u8, S
     delivered?;
     match fault {
         Some(problem) => Err(problem),
-        None if !swept.valid() && args.fail_on_invalid => Ok(3),
-        None => Ok(0),
+        None => Ok(sweep_code(&swept, args.fail_on_invalid)),
     }
 }
 
@@ -154,5 +153,15 @@ fn render(args: &ReportArgs) -> Result<u8, String> {
     if let Some(path) = &output.html {
         output::write(path, report::sweep::html(&swept)?.as_bytes())?;
     }
-    Ok(if swept.valid() || !args.shown.fail_on_invalid { 0 } else { 3 })
+    Ok(sweep_code(&swept, args.shown.fail_on_invalid))
+}
+
+fn sweep_code(swept: &SweepReport, fail_on_invalid: bool) -> u8 {
+    if fail_on_invalid && !swept.valid() {
+        3
+    } else if swept.never_met().next().is_some() {
+        2
+    } else {
+        0
+    }
 }

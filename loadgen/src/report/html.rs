@@ -81,6 +81,7 @@ fn blocks(document: &Document) -> Result<Vec<Block>, String> {
     blocks.extend(heatmap::figure(series)?.map(Block::Figure));
     blocks.extend(loader(document));
     let facts = |title: &str, rows| Block::Facts { title: title.into(), rows };
+    blocks.push(facts("Connections", setup::connection_facts(document)));
     blocks.push(facts("Plan", setup::plan_facts(&document.plan)));
     blocks.push(facts("Server", setup::server_facts(&document.server)));
     blocks.push(facts("Machine of the generator", setup::machine_facts(&document.env)));
@@ -170,9 +171,12 @@ fn percentile_figure(document: &Document) -> Result<Option<Figure>, String> {
     }))
 }
 
-/// Points of the series, at the middle of their intervals.
+/// Points of the series, at the middle of their intervals. A run ends amid a second: what is left of it is too short to
+/// draw a rate or a percentile from.
 fn along(series: &[Interval], value: impl Fn(&Interval) -> f64) -> Points {
-    series.iter().map(|interval| (interval.t + interval.seconds / 2.0, value(interval))).collect()
+    let longest = series.iter().map(|interval| interval.seconds).fold(0.0, f64::max);
+    let telling = series.iter().filter(|interval| interval.seconds >= longest / 2.0);
+    telling.map(|interval| (interval.t + interval.seconds / 2.0, value(interval))).collect()
 }
 
 pub fn length(series: &[Interval]) -> f64 {

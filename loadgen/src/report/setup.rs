@@ -3,8 +3,8 @@
 
 use serde_json::Value;
 
-use super::units::{grouped, short};
-use crate::document::{Document, Env, Server};
+use super::units::{grouped, latency, quantile, short};
+use crate::document::{Document, Env, Latencies, Server};
 
 /// `valkey 9.1 | 200 conns = 4 thr x 50 | window 1 | open loop 200,000/s poisson`
 pub fn headline(document: &Document) -> String {
@@ -79,6 +79,28 @@ pub fn server_facts(server: &Server) -> Vec<(String, String)> {
     named.chain(server.config.clone()).collect()
 }
 
+/// How the connections came about, and how requests found room on them.
+pub fn connection_facts(document: &Document) -> Vec<(String, String)> {
+    let spread = |of: &Latencies| {
+        let at = |q: f64| of.quantiles.iter().find(|found| found.q == q).map(|found| found.v as f64);
+        let percentiles = [0.5, 0.99].map(|q| at(q).map(|ns| format!("{} {}", quantile(q), latency(ns))));
+        let known = percentiles.into_iter().flatten().chain([format!("max {}", latency(of.max as f64))]);
+        known.collect::<Vec<_>>().join(", ")
+    };
+    let mut rows = vec![("opened".into(), document.connections.to_string())];
+    if document.connect.count > 0 {
+        rows.push(("time to open one".into(), spread(&document.connect)));
+    }
+    if document.window_full.count > 0 {
+        let count = grouped(document.window_full.count as f64);
+        rows.push((
+            "requests that found no room".into(),
+            format!("{count}; waited {}", spread(&document.window_full)),
+        ));
+    }
+    rows
+}
+
 fn known(text: String) -> String {
     if text.is_empty() { "not known".into() } else { text }
 }
@@ -94,6 +116,10 @@ fn flatten(path: String, value: &Value, rows: &mut Vec<(String, String)>) {
         Value::Null => {}
         Value::String(text) => rows.push((path, text.clone())),
         Value::Array(items) if items.is_empty() => {}
+        // As it was typed: 30, not 30.0.
+        Value::Number(number) if number.as_f64().is_some_and(|number| number.fract() == 0.0) => {
+            rows.push((path, format!("{:.0}", number.as_f64().unwrap_or_default())));
+        }
         other => rows.push((path, other.to_string())),
     }
 }

@@ -20,7 +20,7 @@ pub fn text(report: &SweepReport) -> String {
         ["server", "max rate", "of runs", "knee", "p50 µs", "p99 µs", "bound by"].map(String::from).into(),
     ];
     for (index, swept) in report.servers.iter().enumerate() {
-        let at = at_knee(report, index);
+        let at = report.at_knee(index);
         let value = |of: fn(&Point) -> u64| at.map_or("-".into(), |point| micros(of(point)));
         let (median, range) = max_rate(swept.max_rate);
         rows.push(vec![
@@ -40,12 +40,6 @@ pub fn text(report: &SweepReport) -> String {
     text
 }
 
-/// Where the search last met the objective.
-fn at_knee(report: &SweepReport, server: usize) -> Option<&Point> {
-    let knee = report.servers[server].knee;
-    report.points.iter().find(|point| point.server == server && point.rate == knee && point.met)
-}
-
 fn max_rate(found: Option<MaxRate>) -> (String, String) {
     let Some(MaxRate { min, median, max }) = found else { return ("-".into(), String::new()) };
     (grouped(median), format!("{} – {}", grouped(min), grouped(max)))
@@ -62,12 +56,16 @@ fn objections(report: &SweepReport) -> Vec<String> {
             }
             _ => {}
         }
+        if let Some(point) = report.at_knee(index).filter(|point| !point.valid) {
+            found.push(format!("{name}: measured badly at its knee: {}", point.reasons.join("; ")));
+        }
         let own = || report.points.iter().filter(move |point| point.server == index && point.met);
         let invalid = own().filter(|point| !point.valid).count();
         if invalid > 0 {
             found.push(format!("{name}: {invalid} of {} points that met it are INVALID", own().count()));
         }
     }
+    found.extend(report.never_met().map(|swept| format!("{}: never met {}", swept.name, report.slo)));
     found
 }
 
@@ -115,7 +113,7 @@ fn rates(report: &SweepReport) -> Table {
     let head =
         ["", "max rate", "knee", "p50 µs", "p99 µs", "p99.9 µs", "hit %", "bound by"].map(String::from);
     let rows = report.servers.iter().enumerate().map(|(index, swept)| {
-        let at = at_knee(report, index);
+        let at = report.at_knee(index);
         let value = |of: fn(&Point) -> u64| Cell::new(at.map_or("–".into(), |point| micros(of(point))));
         let (median, range) = max_rate(swept.max_rate);
         let cells = vec![

@@ -210,9 +210,23 @@ impl SweepReport {
         }
     }
 
-    /// Whether every server's knee is its own.
+    /// Where the search last met the objective on a server; none if it never did.
+    pub fn at_knee(&self, server: usize) -> Option<&Point> {
+        let knee = self.servers.get(server)?.knee;
+        self.points.iter().find(|point| point.server == server && point.rate == knee && point.met)
+    }
+
+    /// Whether every server's knee is its own, and was measured well.
     pub fn valid(&self) -> bool {
-        self.servers.iter().all(|swept| swept.bound != "loader")
+        let sound = |(index, swept): (usize, &Swept)| {
+            swept.bound != "loader" && self.at_knee(index).is_none_or(|point| point.valid)
+        };
+        self.servers.iter().enumerate().all(sound)
+    }
+
+    /// Servers that missed the objective at every rate.
+    pub fn never_met(&self) -> impl Iterator<Item = &Swept> {
+        self.servers.iter().filter(|swept| swept.knee == 0.0)
     }
 }
 
