@@ -16,6 +16,7 @@ pub mod plan;
 pub mod progress;
 pub mod replies;
 pub mod report;
+pub mod selftest;
 pub mod stats;
 pub mod summary;
 pub mod sweep;

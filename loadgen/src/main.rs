@@ -13,14 +13,14 @@ use std::{
 
 use clap::Parser;
 use torc_loadgen::{
-    cli::{Cli, CompareArgs, Job, Out, ReportArgs, SweepArgs, compat},
+    cli::{Cli, CompareArgs, Job, Measurement, Out, ReportArgs, SelftestArgs, SweepArgs, compat},
     document::{Document, Verdict},
     engine::run_watched,
     environment,
     plan::Plan,
     progress::Progress,
     report::{self, compare, compare::Group, output},
-    summary,
+    selftest, summary,
     sweep::{self, Order, SweepReport},
 };
 
@@ -44,14 +44,21 @@ fn start() -> Result<u8, String> {
             .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)))
             .map_err(|error| error.to_string())?;
     }
+    if let Some(Measurement { plan, out }) = cli.job.measurement()? {
+        return load(&plan, out, &argv, &stop);
+    }
     match &cli.job {
-        Job::Run(args) => load(&args.plan()?, &args.out, &argv, &stop),
-        Job::Fill(args) => load(&args.filling()?, &args.out, &argv, &stop),
-        Job::Verify(args) => load(&args.verification()?, &args.out, &argv, &stop),
         Job::Sweep(args) => sweep(args, argv, &stop),
         Job::Compare(args) => compare(args),
         Job::Report(args) => render(args),
+        Job::Selftest(args) => selftest(args, &stop),
+        Job::Run(_) | Job::Fill(_) | Job::Verify(_) => unreachable!("these are measurements"),
     }
+}
+
+fn selftest(args: &SelftestArgs, stop: &AtomicBool) -> Result<u8, String> {
+    let holds = selftest::selftest(&args.settings(), stop).map_err(|fault| fault.to_string())?;
+    Ok(if holds { 0 } else { 3 })
 }
 
 /// As many runs as are asked for; the first bad one decides the exit code.

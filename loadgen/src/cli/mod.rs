@@ -12,13 +12,14 @@ mod sweep;
 mod target;
 mod values;
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::{
     keys::{KeyRange, Pattern},
     plan::{End, Plan},
+    selftest::Settings,
 };
 pub use out::{Out, Shown};
 pub use report::{CompareArgs, ReportArgs};
@@ -49,6 +50,8 @@ pub enum Job {
     Compare(CompareArgs),
     /// Render the report of an earlier run or sweep again
     Report(ReportArgs),
+    /// Measure this program itself against a responder that does nothing
+    Selftest(SelftestArgs),
 }
 
 #[derive(Args, Debug)]
@@ -80,8 +83,51 @@ pub struct PassArgs {
     pub out: Out,
 }
 
+#[derive(Args, Debug)]
+pub struct SelftestArgs {
+    /// Length of each measurement
+    #[arg(long, value_parser = values::duration, default_value = "2")]
+    test_time: Duration,
+    /// CPUs of the generator and of the responder
+    #[arg(long, value_delimiter = ',', default_value = "0,1")]
+    cpus: Vec<usize>,
+    /// What CPU time is compared with
+    #[arg(long, default_value = "redis-benchmark")]
+    redis_benchmark: String,
+}
+
+impl SelftestArgs {
+    pub fn settings(&self) -> Settings {
+        Settings {
+            length: self.test_time,
+            loader_cpu: self.cpus.first().copied().unwrap_or(0),
+            responder_cpu: self.cpus.get(1).copied(),
+            redis_benchmark: self.redis_benchmark.clone(),
+        }
+    }
+}
+
+/// A job that is one run.
+pub struct Measurement<'a> {
+    pub plan: Plan,
+    pub out: &'a Out,
+}
+
+impl Job {
+    /// The run this command line asks for, if it asks for one.
+    pub fn measurement(&self) -> Result<Option<Measurement<'_>>, String> {
+        let (plan, out) = match self {
+            Self::Run(args) => (args.plan()?, &args.out),
+            Self::Fill(args) => (args.plan(|target, keys| Plan::fill(target, keys, 0))?, &args.out),
+            Self::Verify(args) => (args.plan(Plan::verify)?, &args.out),
+            Self::Selftest(_) | Self::Sweep(_) | Self::Compare(_) | Self::Report(_) => return Ok(None),
+        };
+        Ok(Some(Measurement { plan, out }))
+    }
+}
+
 impl RunArgs {
-    pub fn plan(&self) -> Result<Plan, String> {
+    fn plan(&self) -> Result<Plan, String> {
         let patterns = self.walk.key_pattern;
         let compat = self.load.compat();
         let keys = self.data.keys(patterns.others, compat)?;
@@ -97,14 +143,6 @@ impl RunArgs {
 }
 
 impl PassArgs {
-    pub fn filling(&self) -> Result<Plan, String> {
-        self.plan(|target, keys| Plan::fill(target, keys, 0))
-    }
-
-    pub fn verification(&self) -> Result<Plan, String> {
-        self.plan(Plan::verify)
-    }
-
     fn plan(&self, base: impl FnOnce(SocketAddr, KeyRange) -> Plan) -> Result<Plan, String> {
         let compat = self.crowd.compat();
         let keys = self.data.keys(Pattern::Sequential, compat)?;
@@ -124,28 +162,21 @@ mod tests {
         plan::{Arrival, Load},
         traffic::{mix::set_get, values::Sizes},
     };
-    use std::time::Duration;
-
-    fn planned(job: &Job) -> Result<Plan, String> {
-        match job {
-            Job::Run(args) => args.plan(),
-            Job::Fill(args) => args.filling(),
-            Job::Verify(args) => args.verification(),
-            other => panic!("{other:?} has no plan of its own"),
-        }
+    fn planned(cli: &Cli) -> Result<Plan, String> {
+        cli.job.measurement().map(|measurement| measurement.expect("a job that measures").plan)
     }
 
     fn plan(line: &str) -> Plan {
         let words = compat::translate(line.split(' ').map(str::to_owned).collect()).expect(line);
         let cli = Cli::try_parse_from(words).expect(line);
-        let plan = planned(&cli.job).expect(line);
+        let plan = planned(&cli).expect(line);
         assert_eq!(plan.check(), Ok(()), "{line}");
         plan
     }
 
     fn problem(line: &str) -> String {
         match Cli::try_parse_from(line.split(' ')) {
-            Ok(cli) => planned(&cli.job).and_then(|plan| plan.check()).expect_err(line),
+            Ok(cli) => planned(&cli).and_then(|plan| plan.check()).expect_err(line),
             Err(error) => error.to_string(),
         }
     }
@@ -201,7 +232,7 @@ mod tests {
             "--expiry-range",
             "5-9",
         ]);
-        let plan = planned(&cli.expect("parsed").job).expect("a plan");
+        let plan = planned(&cli.expect("parsed")).expect("a plan");
         let mix: Vec<(&str, u32)> =
             plan.mix.iter().map(|command| (command.name.as_str(), command.weight)).collect();
         assert_eq!(mix, [("HSET", 1), ("HGET#1", 2), ("HGET#2", 3)]);
