@@ -7,6 +7,8 @@ mod data;
 mod load;
 mod mix;
 mod out;
+mod report;
+mod sweep;
 mod target;
 mod values;
 
@@ -19,7 +21,9 @@ use crate::{
     plan::{End, Plan},
     selftest::Settings,
 };
-pub use out::Out;
+pub use out::{Out, Shown};
+pub use report::{CompareArgs, ReportArgs};
+pub use sweep::SweepArgs;
 pub use target::Target;
 
 /// Loads a RESP server and measures how it answers.
@@ -40,6 +44,12 @@ pub enum Job {
     Fill(PassArgs),
     /// GET every key of the range once and check what `fill --data-verify` or `run --data-verify` wrote
     Verify(PassArgs),
+    /// Find the highest rate at which each of several servers meets an objective, and draw latency against throughput
+    Sweep(Box<SweepArgs>),
+    /// Lay the reports of several runs over each other
+    Compare(CompareArgs),
+    /// Render the report of an earlier run or sweep again
+    Report(ReportArgs),
     /// Measure this program itself against a responder that does nothing
     Selftest(SelftestArgs),
 }
@@ -110,7 +120,7 @@ impl Job {
             Self::Run(args) => (args.plan()?, &args.out),
             Self::Fill(args) => (args.plan(|target, keys| Plan::fill(target, keys, 0))?, &args.out),
             Self::Verify(args) => (args.plan(Plan::verify)?, &args.out),
-            Self::Selftest(_) => return Ok(None),
+            Self::Selftest(_) | Self::Sweep(_) | Self::Compare(_) | Self::Report(_) => return Ok(None),
         };
         Ok(Some(Measurement { plan, out }))
     }
