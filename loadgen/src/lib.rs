@@ -10,6 +10,7 @@ pub mod clock;
 mod connection;
 pub mod document;
 pub mod keys;
+pub mod link;
 pub mod plan;
 pub mod replies;
 pub mod report;
