@@ -316,9 +316,11 @@ impl Client {
             {
                 Err(Fault::Tls { place: place(), problem: tls_problem(&error) })
             }
-            (Err(Unread::Io(_)), Err(error)) | (Err(Unread::Io(error)), Ok(())) => {
-                Err(Fault::Broken { place: place(), error })
-            }
+            (Err(Unread::Io(_)), Err(error)) | (Err(Unread::Io(error)), Ok(())) => Err(Fault::Broken {
+                place: place(),
+                error,
+                tls: matches!(self.stream.get_ref(), Stream::Tls(_)),
+            }),
         }
     }
 

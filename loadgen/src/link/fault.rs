@@ -33,6 +33,7 @@ pub enum Fault {
     Broken {
         place: Address,
         error: io::Error,
+        tls: bool,
     },
     /// What came back is not RESP.
     NotResp {
@@ -66,11 +67,13 @@ impl fmt::Display for Fault {
                     "{place} accepts connections but has not answered for {seconds} s: is it a RESP server?"
                 )
             }
-            Self::Broken { place, error } if error.kind() == io::ErrorKind::UnexpectedEof => {
-                write!(out, "{place} closed the connection during the handshake")
-            }
-            Self::Broken { place, error } => {
-                write!(out, "{place} broke the connection during the handshake: {error}")
+            Self::Broken { place, error, tls } => {
+                let how = match error.kind() {
+                    io::ErrorKind::UnexpectedEof => "it was closed".into(),
+                    _ => error.to_string(),
+                };
+                let hint = if *tls { "" } else { " (does it want --tls?)" };
+                write!(out, "{place} ended the connection during the handshake: {how}{hint}")
             }
             Self::NotResp { place, saw } if is_tls(saw) => {
                 write!(out, "{place} does not speak plain RESP but TLS: --tls is missing")
