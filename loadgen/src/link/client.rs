@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustls::{ClientConfig, ClientConnection, StreamOwned, pki_types::ServerName};
 
 use super::{
@@ -105,16 +106,30 @@ impl Dialer {
                 client.hello = Some(reply);
             }
         }
-        client.call(&["PING"])?;
         Ok(client)
     }
 
     /// Starts to connect. Reading and writing report how that went; the first bytes written must be `opening`.
     pub fn begin(&self, address: &Address, spot: &Spot) -> io::Result<Link> {
-        let socket = match spot {
-            Spot::Unix(path) => return Ok(Link::Unix(mio::net::UnixStream::connect(path)?)),
-            Spot::Tcp(at) => mio::net::TcpStream::connect(*at)?,
+        let family = match spot {
+            Spot::Unix(_) => AddressFamily::UNIX,
+            Spot::Tcp(SocketAddr::V4(_)) => AddressFamily::INET,
+            Spot::Tcp(SocketAddr::V6(_)) => AddressFamily::INET6,
         };
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let socket = net::socket_with(family, SocketType::STREAM, flags, None)?;
+        let started = match spot {
+            Spot::Unix(path) => net::connect(&socket, &SocketAddrUnix::new(path)?),
+            Spot::Tcp(at) => net::connect(&socket, at),
+        };
+        match started {
+            Ok(()) | Err(rustix::io::Errno::INPROGRESS) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if matches!(spot, Spot::Unix(_)) {
+            return Ok(Link::Unix(socket.into()));
+        }
+        let socket = TcpStream::from(socket);
         socket.set_nodelay(true)?;
         Ok(match &self.tls {
             None => Link::Tcp(socket),
@@ -151,6 +166,8 @@ impl Dialer {
         if role == Role::Replica {
             greeting.push(words(&["READONLY"]));
         }
+        // Its answer shows that the server serves, and in a reconnect that the connection stands.
+        greeting.push(words(&["PING"]));
         greeting
     }
 
@@ -272,16 +289,16 @@ impl Stream {
         Ok(match self {
             Self::Tcp(stream) => {
                 stream.set_nonblocking(true)?;
-                Link::Tcp(mio::net::TcpStream::from_std(stream))
+                Link::Tcp(stream)
             }
             Self::Unix(stream) => {
                 stream.set_nonblocking(true)?;
-                Link::Unix(mio::net::UnixStream::from_std(stream))
+                Link::Unix(stream)
             }
             Self::Tls(stream) => {
                 let (session, socket) = stream.into_parts();
                 socket.set_nonblocking(true)?;
-                Link::Tls(Box::new(TlsStream::new(session, mio::net::TcpStream::from_std(socket))))
+                Link::Tls(Box::new(TlsStream::new(session, socket)))
             }
         })
     }
@@ -389,8 +406,9 @@ mod tests {
 
     #[test]
     fn the_greeting_is_what_the_target_needs_and_no_more() {
-        assert_eq!(opening("redis://a", Role::Primary), (String::new(), 0));
+        let ping = "*1 $4 PING ";
         let cases = [
+            ("redis://a", Role::Primary, "", 0),
             ("redis://:pw@a", Role::Primary, "*2 $4 AUTH $2 pw ", 1),
             ("redis://me:pw@a/3", Role::Primary, "*3 $4 AUTH $2 me $2 pw *2 $6 SELECT $1 3 ", 2),
             (
@@ -401,7 +419,7 @@ mod tests {
             ),
         ];
         for (uri, role, bytes, replies) in cases {
-            assert_eq!(opening(uri, role), (bytes.into(), replies), "{uri}");
+            assert_eq!(opening(uri, role), (format!("{bytes}{ping}"), replies + 1), "{uri}");
         }
     }
 

@@ -1,12 +1,13 @@
 //! A non-blocking stream to a server. Over TCP and unix sockets a read or write is the system call and nothing else;
 //! what TLS needs stays behind its own variant.
 
-use std::io::{self, Read, Write};
-
-use mio::{
-    Interest, Registry, Token,
-    event::Source,
-    net::{TcpStream, UnixStream},
+use std::{
+    io::{self, Read, Write},
+    net::TcpStream,
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::net::UnixStream,
+    },
 };
 
 use super::tls::TlsStream;
@@ -19,12 +20,12 @@ pub enum Link {
     Tls(Box<TlsStream>),
 }
 
-impl Link {
-    fn source(&mut self) -> &mut dyn Source {
+impl AsFd for Link {
+    fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
-            Self::Tcp(stream) => stream,
-            Self::Unix(stream) => stream,
-            Self::Tls(stream) => stream.socket(),
+            Self::Tcp(stream) => stream.as_fd(),
+            Self::Unix(stream) => stream.as_fd(),
+            Self::Tls(stream) => stream.socket().as_fd(),
         }
     }
 }
@@ -56,19 +57,5 @@ impl Write for Link {
             Self::Tcp(_) | Self::Unix(_) => Ok(()),
             Self::Tls(stream) => stream.flush(),
         }
-    }
-}
-
-impl Source for Link {
-    fn register(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
-        self.source().register(registry, token, interests)
-    }
-
-    fn reregister(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
-        self.source().reregister(registry, token, interests)
-    }
-
-    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
-        self.source().deregister(registry)
     }
 }

@@ -2,11 +2,11 @@
 
 use std::{
     io::{self, ErrorKind, Read, Write},
+    net::TcpStream,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use mio::net::TcpStream;
 use rustls::{
     ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme,
     client::{
@@ -145,8 +145,8 @@ impl TlsStream {
         Self { session, socket }
     }
 
-    pub fn socket(&mut self) -> &mut TcpStream {
-        &mut self.socket
+    pub fn socket(&self) -> &TcpStream {
+        &self.socket
     }
 
     /// Fills `buffer` as far as the socket allows, so that less than a full buffer means an empty socket.
