@@ -12,14 +12,13 @@ use std::{
 
 use servers::{Certificates, Cluster, Server, at, free_port};
 use torc_loadgen::link::{
-    Address, Dialer, Fault, Target, TlsOptions,
-    client::Role,
+    Address, Dialer, Fault, Role, Target, TlsOptions,
     slots::{SlotMap, slot},
 };
 
-fn reach(target: &Target) -> Result<(String, String), Fault> {
+fn reach(target: &Target) -> Result<(), Fault> {
     let mut client = Dialer::new(target)?.client(&target.address, Role::Primary)?;
-    Ok(client.identity())
+    client.call(&["DBSIZE"]).map(|_| ())
 }
 
 #[track_caller]
@@ -56,8 +55,7 @@ fn a_unix_socket_and_logins() {
         format!("redis://:secret@127.0.0.1:{}?protocol=3", server.port),
     ];
     for uri in uris {
-        let (name, version) = reach(&uri.parse().expect("a URI")).expect(&uri);
-        assert_eq!((name.as_str(), version.is_empty()), ("redis", false), "{uri}");
+        reach(&uri.parse().expect("a URI")).expect(&uri);
     }
     let at = format!("127.0.0.1:{}", server.port);
     let cases = [

@@ -53,6 +53,33 @@ impl Spot {
     }
 }
 
+/// One node of a target, found: what it takes to connect to it again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    pub address: Address,
+    pub spot: Spot,
+    pub role: Role,
+}
+
+impl Peer {
+    /// Looks `address` up.
+    pub fn find(address: &Address, role: Role) -> Result<Self, Fault> {
+        let spot = Spot::all(address)?.into_iter().next().ok_or_else(|| nowhere(address))?;
+        Ok(Self { address: address.clone(), spot, role })
+    }
+
+    /// The same without asking anybody: `None` if the host is a name.
+    pub fn literal(address: &Address, role: Role) -> Option<Self> {
+        let spot = Spot::literal(address)?;
+        Some(Self { address: address.clone(), spot, role })
+    }
+}
+
+fn nowhere(address: &Address) -> Fault {
+    let error = io::Error::new(ErrorKind::NotFound, "the name has no address");
+    Fault::Unreachable { place: address.clone(), error }
+}
+
 /// Opens connections to the servers of one target.
 #[derive(Clone)]
 pub struct Dialer {
@@ -81,44 +108,40 @@ impl Dialer {
 
     /// Connects to `address` and is let in.
     pub fn client(&self, address: &Address, role: Role) -> Result<Client, Fault> {
-        let mut stream = None;
-        let mut problem = io::Error::new(ErrorKind::NotFound, "the name has no address");
+        let mut connected = Err(nowhere(address));
         for spot in Spot::all(address)? {
-            match connect(&spot) {
-                Ok(connected) => {
-                    stream = Some((connected, spot));
-                    break;
-                }
-                Err(error) => problem = error,
+            connected = match connect(&spot) {
+                Ok(stream) => Ok((stream, spot)),
+                Err(error) => Err(Fault::Unreachable { place: address.clone(), error }),
+            };
+            if connected.is_ok() {
+                break;
             }
         }
-        let unreachable = |error| Fault::Unreachable { place: address.clone(), error };
-        let (stream, spot) = stream.ok_or_else(|| unreachable(problem))?;
+        let (stream, spot) = connected?;
         let stream = self.secured(stream, address)?;
-        let mut client = Client { place: address.clone(), spot, stream: BufReader::new(stream), hello: None };
+        let peer = Peer { address: address.clone(), spot, role };
+        let mut client = Client { peer, stream: BufReader::new(stream) };
         for command in self.greeting(role) {
             let words: Vec<&str> = command.iter().map(String::as_str).collect();
             let reply = client.call(&words)?;
-            if words[0] == "HELLO" {
-                if reply.field("proto").and_then(Value::number) != Some(3) {
-                    return Err(client.odd("HELLO", "no protocol 3 in it"));
-                }
-                client.hello = Some(reply);
+            if words[0] == "HELLO" && reply.field("proto").and_then(Value::number) != Some(3) {
+                return Err(client.odd("HELLO", "no protocol 3 in it"));
             }
         }
         Ok(client)
     }
 
     /// Starts to connect. Reading and writing report how that went; the first bytes written must be `opening`.
-    pub fn begin(&self, address: &Address, spot: &Spot) -> io::Result<Link> {
-        let family = match spot {
+    pub fn begin(&self, peer: &Peer) -> io::Result<Link> {
+        let family = match &peer.spot {
             Spot::Unix(_) => AddressFamily::UNIX,
             Spot::Tcp(SocketAddr::V4(_)) => AddressFamily::INET,
             Spot::Tcp(SocketAddr::V6(_)) => AddressFamily::INET6,
         };
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let socket = net::socket_with(family, SocketType::STREAM, flags, None)?;
-        let started = match spot {
+        let started = match &peer.spot {
             Spot::Unix(path) => net::connect(&socket, &SocketAddrUnix::new(path)?),
             Spot::Tcp(at) => net::connect(&socket, at),
         };
@@ -126,14 +149,14 @@ impl Dialer {
             Ok(()) | Err(rustix::io::Errno::INPROGRESS) => {}
             Err(error) => return Err(error.into()),
         }
-        if matches!(spot, Spot::Unix(_)) {
+        if matches!(peer.spot, Spot::Unix(_)) {
             return Ok(Link::Unix(socket.into()));
         }
         let socket = TcpStream::from(socket);
         socket.set_nodelay(true)?;
         Ok(match &self.tls {
             None => Link::Tcp(socket),
-            Some(_) => Link::Tls(Box::new(TlsStream::new(self.session(address)?, socket))),
+            Some(_) => Link::Tls(Box::new(TlsStream::new(self.session(&peer.address)?, socket))),
         })
     }
 
@@ -306,11 +329,8 @@ impl Stream {
 
 /// A blocking conversation with one server that has let us in.
 pub struct Client {
-    place: Address,
-    spot: Spot,
+    peer: Peer,
     stream: BufReader<Stream>,
-    /// The answer to HELLO, if RESP3 was asked for.
-    hello: Option<Value>,
 }
 
 impl Client {
@@ -318,7 +338,7 @@ impl Client {
     pub fn call(&mut self, words: &[&str]) -> Result<Value, Fault> {
         // A server that refuses the connection says why and closes it: its words are worth more than a broken pipe.
         let sent = self.stream.get_mut().write_all(&encoded(words));
-        let place = || self.place.clone();
+        let place = || self.peer.address.clone();
         match (Value::read(&mut self.stream), sent) {
             (Ok(Value::Error(text)), _) => {
                 Err(Fault::Refused { place: place(), command: words[0].into(), text })
@@ -341,30 +361,30 @@ impl Client {
         }
     }
 
-    /// Where it is connected to.
-    pub fn spot(&self) -> &Spot {
-        &self.spot
-    }
-
-    /// What the server calls itself, and its version; empty where it does not say.
-    pub fn identity(&mut self) -> (String, String) {
-        let from_hello = self.hello.as_ref().and_then(|hello| {
-            Some((hello.field("server")?.text()?.to_owned(), hello.field("version")?.text()?.to_owned()))
-        });
-        from_hello.unwrap_or_else(|| {
-            let info = self.call(&["INFO", "server"]).unwrap_or(Value::Null);
-            identity_in(info.text().unwrap_or_default())
-        })
+    pub fn peer(&self) -> &Peer {
+        &self.peer
     }
 
     /// Which node serves which slot.
     pub fn slots(&mut self) -> Result<SlotMap, Fault> {
         let reply = self.call(&["CLUSTER", "SLOTS"])?;
-        SlotMap::read(&reply, &self.place).map_err(|problem| self.odd("CLUSTER SLOTS", problem))
+        SlotMap::read(&reply, &self.peer.address).map_err(|problem| self.odd("CLUSTER SLOTS", problem))
+    }
+
+    /// What the server knows of the command `name`: whether it only reads, and which word is its first key (0 = none).
+    pub fn command(&mut self, name: &str) -> Result<(bool, usize), Fault> {
+        let reply = self.call(&["COMMAND", "INFO", name])?;
+        let facts = reply.list().and_then(|list| list.first()?.list());
+        let reads = |flags: &[Value]| flags.iter().any(|flag| flag.text() == Some("readonly"));
+        let known = facts.and_then(|facts| {
+            let first = usize::try_from(facts.get(3)?.number()?).unwrap_or(0);
+            Some((reads(facts.get(2)?.list()?), first))
+        });
+        known.ok_or_else(|| self.odd("COMMAND INFO", format!("{name} is not known to it")))
     }
 
     fn odd(&self, command: &str, problem: impl Into<String>) -> Fault {
-        Fault::Odd { place: self.place.clone(), command: command.into(), problem: problem.into() }
+        Fault::Odd { place: self.peer.address.clone(), command: command.into(), problem: problem.into() }
     }
 
     /// The connection, ready for the load.
@@ -372,25 +392,8 @@ impl Client {
         if !self.stream.buffer().is_empty() {
             return Err(self.odd("PING", "more than one reply"));
         }
-        let Self { place, stream, .. } = self;
+        let Self { peer: Peer { address: place, .. }, stream } = self;
         stream.into_inner().into_link().map_err(|error| Fault::Unreachable { place, error })
-    }
-}
-
-/// Name and version from the text of INFO. Servers that stand in for Redis give its version first and their own under
-/// their name.
-fn identity_in(info: &str) -> (String, String) {
-    let field = |name: &str| {
-        info.lines().find_map(|line| line.trim_end().strip_prefix(name)?.strip_prefix(':')).map(str::to_owned)
-    };
-    for name in ["valkey", "dragonfly", "garnet", "torc"] {
-        if let Some(version) = field(&format!("{name}_version")) {
-            return (name.into(), version);
-        }
-    }
-    match field("redis_version") {
-        Some(version) => (field("server_name").unwrap_or_else(|| "redis".into()), version),
-        None => Default::default(),
     }
 }
 
@@ -421,13 +424,5 @@ mod tests {
         for (uri, role, bytes, replies) in cases {
             assert_eq!(opening(uri, role), (format!("{bytes}{ping}"), replies + 1), "{uri}");
         }
-    }
-
-    #[test]
-    fn a_server_is_known_by_its_own_version_before_that_of_the_redis_it_imitates() {
-        let valkey = "# Server\r\nredis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:9.1.2\r\n";
-        assert_eq!(identity_in(valkey), ("valkey".into(), "9.1.2".into()));
-        assert_eq!(identity_in("redis_version:7.0.15\r\n"), ("redis".into(), "7.0.15".into()));
-        assert_eq!(identity_in(""), Default::default());
     }
 }

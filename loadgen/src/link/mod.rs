@@ -11,7 +11,7 @@ mod tls;
 mod uri;
 pub mod value;
 
-pub use client::{Client, Dialer, Spot};
+pub use client::{Client, Dialer, Peer, Role, Spot};
 pub use fault::Fault;
 pub use stream::Link;
 pub use target::{Address, ReadFrom, Target, TlsOptions};

@@ -12,6 +12,29 @@ pub fn slot(key: &[u8]) -> u16 {
     crc16(hash_tag(key).unwrap_or(key)) % SLOTS as u16
 }
 
+/// Word `index` of an encoded request; `None` past its end.
+pub fn word(request: &[u8], index: usize) -> Option<&[u8]> {
+    let mut rest = after_line(request)?.1;
+    for _ in 0..index {
+        let (len, body) = after_line(rest)?;
+        rest = body.get(len + CRLF..)?;
+    }
+    let (len, body) = after_line(rest)?;
+    body.get(..len)
+}
+
+const CRLF: usize = 2;
+
+/// The number in a header line, and what comes behind the line.
+fn after_line(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    let (line, rest) = bytes.split_at_checked(memchr::memchr(b'\n', bytes)? + 1)?;
+    let digits = line.get(1..line.len().checked_sub(CRLF)?)?;
+    let number = digits.iter().try_fold(0_usize, |sum, digit| {
+        digit.is_ascii_digit().then(|| sum.checked_mul(10)?.checked_add(usize::from(digit - b'0'))).flatten()
+    })?;
+    Some((number, rest))
+}
+
 fn hash_tag(key: &[u8]) -> Option<&[u8]> {
     let open = memchr::memchr(b'{', key)? + 1;
     let len = memchr::memchr(b'}', &key[open..])?;
@@ -170,6 +193,17 @@ impl Redirect {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_of_a_request_are_found_by_their_number() {
+        let request = b"*3\r\n$3\r\nSET\r\n$5\r\nk\r\n{x\r\n$0\r\n\r\n";
+        let words = [0, 1, 2, 3].map(|index| word(request, index));
+        assert_eq!(words, [Some(b"SET".as_slice()), Some(b"k\r\n{x"), Some(b""), None]);
+        for broken in [b"".as_slice(), b"*1", b"*1\r\n", b"\n", b"*1\r\n$9\r\nab\r\n", b"*1\r\n$x\r\nab\r\n"]
+        {
+            assert_eq!(word(broken, 0), None, "{}", broken.escape_ascii());
+        }
+    }
 
     fn node(host: &str, port: u16) -> Address {
         Address::Tcp { host: host.into(), port }

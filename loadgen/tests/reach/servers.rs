@@ -13,7 +13,7 @@ use std::{
 use tempfile::TempDir;
 use torc_loadgen::{
     clock::Clock,
-    link::{Address, Client, Dialer, Target, client::Role, value::Value},
+    link::{Address, Client, Dialer, Role, Target, value::Value},
 };
 
 /// How long a server may take to get ready.
