@@ -9,10 +9,11 @@ use std::{
 };
 
 use torc_loadgen::{
-    OpStats, Outcome, Plan,
+    CommandStats, Outcome, Plan,
     keys::{KeyRange, Pattern},
-    plan::{End, Load, PipelineMode, Ratio},
-    request::Op,
+    plan::{Arrival, End, Load, PipelineMode},
+    traffic::{mix::set_get, values::DataPlan},
+    verdict,
 };
 
 use crate::{
@@ -36,6 +37,21 @@ impl Tool {
         match self {
             Self::RedisBenchmark => "redis-benchmark",
             Self::Loadgen => "torc-loadgen",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Op {
+    Set,
+    Get,
+}
+
+impl Op {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Set => "SET",
+            Self::Get => "GET",
         }
     }
 }
@@ -165,22 +181,22 @@ fn run_loadgen(
     stop: &AtomicBool,
 ) -> Result<Figures, String> {
     let keys = KeyRange { first: 0, last: KEYS - 1, pattern: Pattern::Random };
-    let ratio = match workload.op {
-        Op::Set => Ratio { set: 1, get: 0 },
-        Op::Get => Ratio { set: 0, get: 1 },
+    let mix = match workload.op {
+        Op::Set => set_get(1, 0),
+        Op::Get => set_get(0, 1),
     };
     let plan = Plan {
         clients: workload.clients,
         pipeline: workload.pipeline,
         mode: PipelineMode::Batch,
-        ratio,
-        data_size: VALUE,
+        mix,
+        data: DataPlan::of(VALUE),
         ..Plan::closed(server.address, keys, End::Requests(requests))
     };
     let outcome = drive(&plan, stop)?;
-    let stats = outcome.op(workload.op);
-    if workload.op == Op::Get && stats.hit_rate() < 1.0 {
-        return Err(format!("only {:.2} % of the GETs hit", stats.hit_rate() * 100.0));
+    let stats = only(&outcome);
+    if workload.op == Op::Get && stats.counts.hit_rate() < 1.0 {
+        return Err(format!("only {:.2} % of the GETs hit", stats.counts.hit_rate() * 100.0));
     }
     let quantile = |quantile| stats.response.value_at_quantile(quantile) as f64 / 1000.0;
     Ok(vec![
@@ -191,6 +207,11 @@ fn run_loadgen(
         (Metric::WorstUs, stats.response.max() as f64 / 1000.0),
         (Metric::LoaderPercent, outcome.busiest_thread * 100.0),
     ])
+}
+
+/// What was counted of a run of one command.
+fn only(outcome: &Outcome) -> &CommandStats {
+    &outcome.commands[0]
 }
 
 /// SETs every key of `0..keys` with `value` bytes.
@@ -206,17 +227,17 @@ pub fn set_at_rate(
     keys: u64,
     rate: u64,
     stop: &AtomicBool,
-) -> Result<(OpStats, u64), String> {
+) -> Result<(CommandStats, u64), String> {
     let range = KeyRange { first: 0, last: keys - 1, pattern: Pattern::Sequential };
     let plan = Plan {
         // Room for what falls due in a stall of some 10 ms; beyond it requests wait unsent, which counts all the same.
         pipeline: 2048,
         clients: 1,
-        load: Load::Open { rate: rate as f64, requests: keys },
+        load: Load::Open { rate: rate as f64, arrival: Arrival::Constant, end: End::Requests(keys) },
         ..Plan::fill(server.address, range, 32)
     };
     let outcome = drive(&plan, stop)?;
-    Ok((outcome.set.clone(), outcome.lag.max()))
+    Ok((only(&outcome).clone(), outcome.lag.max()))
 }
 
 /// SETs random keys of the request workloads for `length`, as fast as the server takes them.
@@ -225,8 +246,8 @@ pub fn set_for(server: &Server, length: Duration, stop: &AtomicBool) -> Result<O
     let plan = Plan {
         clients: 50,
         pipeline: 16,
-        ratio: Ratio { set: 1, get: 0 },
-        data_size: VALUE,
+        mix: set_get(1, 0),
+        data: DataPlan::of(VALUE),
         ..Plan::closed(server.address, keys, End::Time(length))
     };
     drive(&plan, stop)
@@ -235,9 +256,8 @@ pub fn set_for(server: &Server, length: Duration, stop: &AtomicBool) -> Result<O
 /// Runs a plan; replies that are errors and requests without reply are faults here.
 pub fn drive(plan: &Plan, stop: &AtomicBool) -> Result<Outcome, String> {
     let outcome = torc_loadgen::run(plan, stop).map_err(|fault| fault.to_string())?;
-    let total = outcome.total();
-    if outcome.interrupted || total.errors + total.unanswered + outcome.lost > 0 {
-        return Err(outcome.objections().join("; "));
+    if outcome.interrupted || outcome.counts().failed() + outcome.lost > 0 {
+        return Err(verdict::judge(plan, &outcome).reasons.join("; "));
     }
     Ok(outcome)
 }

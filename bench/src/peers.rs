@@ -224,8 +224,8 @@ impl Bench<'_> {
             let spent = cpu_ns(server.pid())? - before;
             let worst_command = server.worst_command_us("SET")?;
             let (control, _) = load::set_at_rate(&server, (keys / 5).max(1), rate, self.run.stop)?;
-            let worst = |stats: &torc_loadgen::OpStats| stats.response.max() as f64 / 1000.0;
-            let slow = |stats: &torc_loadgen::OpStats| {
+            let worst = |stats: &torc_loadgen::CommandStats| stats.response.max() as f64 / 1000.0;
+            let slow = |stats: &torc_loadgen::CommandStats| {
                 let fast = stats.response.count_between(0, SLOW_NS);
                 (stats.response.len() - fast) as f64 * 1e6 / stats.response.len() as f64
             };

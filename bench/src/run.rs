@@ -68,5 +68,5 @@ impl<'a> Run<'a> {
 
 /// Confines this program, and the load it starts, to `cpus`.
 pub fn pin(cpus: &[usize]) -> Result<(), String> {
-    torc_loadgen::run::pin(cpus).map_err(|error| format!("cannot run on CPU {cpus:?}: {error}"))
+    torc_loadgen::pin(cpus).map_err(|error| format!("cannot run on CPU {cpus:?}: {error}"))
 }

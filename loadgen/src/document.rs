@@ -37,6 +37,19 @@ pub struct Document {
     pub results: Vec<CommandResult>,
     /// Intended start to the moment the generator noticed it, open loop only: its own lateness.
     pub lag: Latencies,
+    /// Noticed to sent, of the requests that found every window full, open loop only: the server's lateness.
+    #[serde(default)]
+    pub window_full: Latencies,
+    /// Connections that were open and answering before the start, and how long each took to open.
+    #[serde(default)]
+    pub connections: u64,
+    #[serde(default)]
+    pub connect: Latencies,
+    /// Requests that a cluster answered with MOVED or ASK and that were sent on; not among the errors.
+    #[serde(default)]
+    pub moved: u64,
+    #[serde(default)]
+    pub asked: u64,
     /// Largest share of a CPU that one thread of the generator used, 0 to 1.
     pub loader_cpu: f64,
     /// One entry a second.
@@ -92,7 +105,7 @@ pub struct CommandResult {
     pub service: Latencies,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Latencies {
     /// Always "ns".
     pub unit: String,

@@ -2,24 +2,28 @@
 //! (a fixed arrival schedule whose latencies count from the *intended* start, so that a stalled server cannot hide its
 //! stall). The library is what `torc-bench` drives; the binary wraps it in a command line.
 //!
-//! `plan` says what to do, `run` does it with one `worker` per thread, `report` renders what came back. Only `clock`
-//! reads time. Nothing here knows anything of Torc: every server is spoken to alike.
+//! `plan` says what to do; `traffic` which request comes next and `arrivals` when it is due, both pure; `engine` does
+//! it; `stats` is what it counts, `verdict` whether that measures the server, `summary` makes the report's data of it
+//! (`document`). Only `clock` reads time. Nothing here knows anything of Torc: every server is spoken to alike.
 
+pub mod agent;
+pub mod arrivals;
 pub mod cli;
 pub mod clock;
-mod connection;
 pub mod document;
-pub mod keys;
+pub mod engine;
+pub mod environment;
 pub mod link;
 pub mod plan;
+pub mod progress;
 pub mod replies;
 pub mod report;
-pub mod request;
-pub mod run;
-pub mod schedule;
 pub mod stats;
-mod worker;
+pub mod summary;
+pub mod traffic;
+pub mod verdict;
 
+pub use engine::{Fault, pin, run};
 pub use plan::Plan;
-pub use run::{Fault, run};
-pub use stats::{OpStats, Outcome};
+pub use stats::{CommandStats, Outcome};
+pub use traffic::keys;

@@ -1,13 +1,26 @@
 //! What one run does: the resolved answer to every option. A plan is checked once (`check`); the rest of the program
 //! relies on it.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
-use crate::keys::KeyRange;
+use serde::{Deserialize, Serialize};
 
-#[derive(Clone, Debug)]
+use crate::{
+    keys::{KeyLaw, KeyRange},
+    link::Target,
+    traffic::{
+        keys::share,
+        mix::{self, CommandPlan},
+        values::DataPlan,
+    },
+    verdict::Objective,
+};
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Plan {
-    pub target: SocketAddr,
+    pub target: Target,
+    /// Which part of the run is this process's; the numbers below are of the whole run, but for the threads.
+    pub team: Team,
     /// Connections of all threads together.
     pub clients: usize,
     pub threads: usize,
@@ -15,20 +28,51 @@ pub struct Plan {
     pub pipeline: usize,
     pub mode: PipelineMode,
     pub load: Load,
+    /// What is due before this much of the run has passed is sent and not measured.
+    pub warmup: Duration,
+    /// How long the load takes to come up to its full strength, evenly, before the warm-up begins.
+    pub ramp: Duration,
+    /// Between one connection's opening and the next one's.
+    pub connect_stagger: Duration,
+    /// A connection is closed and opened anew after this many requests.
+    pub reconnect_interval: Option<u64>,
+    /// Open loop: most arrivals of all threads together that are due and find no room; what is due beyond that counts
+    /// as unsent.
+    pub max_backlog: u64,
+    /// Never sleep while waiting.
+    pub busy_poll: bool,
     pub keys: KeyRange,
+    pub key_law: KeyLaw,
     pub key_shape: KeyShape,
-    pub ratio: Ratio,
-    /// Bytes of a SET's value.
-    pub data_size: usize,
+    /// In the order of their turns; their weights are not all 0.
+    pub mix: Vec<CommandPlan>,
+    pub data: DataPlan,
+    /// SET every key of the range before the run.
+    pub prefill: bool,
+    /// Least share of reads that find a value, 0 to 1, for the figures to count.
+    pub min_hit_rate: Option<f64>,
     pub seed: u64,
     /// CPUs for the threads, thread i on entry i modulo their number; empty = wherever the process may run.
     pub cpus: Vec<usize>,
     /// How long a run waits, without any reply (closed loop) or past the end of its schedule (open loop), before it
     /// counts what is outstanding as unanswered.
     pub grace: Duration,
+    pub objectives: Vec<Objective>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+/// Processes that make a run together: each does `threads` of `threads * members` parts of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Team {
+    /// 0 to `members - 1`.
+    pub member: usize,
+    pub members: usize,
+}
+
+impl Team {
+    pub const ALONE: Self = Self { member: 0, members: 1 };
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
 pub enum PipelineMode {
     /// A new request as soon as a reply makes room.
     Window,
@@ -36,86 +80,208 @@ pub enum PipelineMode {
     Batch,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Load {
     /// As fast as the replies come, until `end`.
     Closed(End),
-    /// `requests` arrivals at a constant `rate` per second, whatever the server does.
-    Open { rate: f64, requests: u64 },
+    /// `rate` arrivals per second until `end`, whatever the server does.
+    Open { rate: f64, arrival: Arrival, end: End },
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
+pub enum Arrival {
+    /// Independent of one another, as those of many users are: exponential gaps.
+    Poisson,
+    /// Equal gaps on each thread.
+    Constant,
+}
+
+/// Of the measured part of a run, without ramp and warm-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum End {
     Requests(u64),
     Time(Duration),
 }
 
-/// A key is `prefix` and the key number in decimal, zero-padded so that the whole has `width` bytes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A key is `prefix` and the key number in decimal, zero-padded so that the whole has `width` bytes; 0 = no padding.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyShape {
     pub prefix: String,
     pub width: usize,
 }
 
-/// Of `set + get` requests in a row, the first `set` are SETs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ratio {
-    pub set: u32,
-    pub get: u32,
-}
+/// Of all threads together; eight bytes each.
+pub const MAX_BACKLOG: u64 = 1_000_000;
+
+/// Of one process.
+const MAX_THREADS: usize = 1024;
+
+/// Commands of a mix: each has histograms of its own on every thread.
+const MAX_COMMANDS: usize = 256;
 
 impl Plan {
-    /// A closed-loop plan of one thread and one connection with the shapes of redis-benchmark (`key:` and twelve
-    /// digits); callers override what they need.
-    pub fn closed(target: SocketAddr, keys: KeyRange, end: End) -> Self {
+    /// A closed-loop plan of GETs by one thread and one connection with the shapes of redis-benchmark (`key:` and
+    /// twelve digits); callers override what they need.
+    pub fn closed(target: impl Into<Target>, keys: KeyRange, end: End) -> Self {
         Self {
-            target,
+            target: target.into(),
+            team: Team::ALONE,
             clients: 1,
             threads: 1,
             pipeline: 1,
             mode: PipelineMode::Window,
             load: Load::Closed(end),
+            warmup: Duration::ZERO,
+            ramp: Duration::ZERO,
+            connect_stagger: Duration::ZERO,
+            reconnect_interval: None,
+            max_backlog: MAX_BACKLOG,
+            busy_poll: false,
             keys,
+            key_law: KeyLaw::default(),
             key_shape: KeyShape { prefix: "key:".into(), width: 16 },
-            ratio: Ratio { set: 0, get: 1 },
-            data_size: 16,
+            mix: mix::set_get(0, 1),
+            data: DataPlan::of(16),
+            prefill: false,
+            min_hit_rate: None,
             seed: 1,
             cpus: Vec::new(),
             grace: Duration::from_secs(10),
+            objectives: Vec::new(),
         }
     }
 
     /// SETs every key of `keys` once.
-    pub fn fill(target: SocketAddr, keys: KeyRange, data_size: usize) -> Self {
+    pub fn fill(target: impl Into<Target>, keys: KeyRange, data_size: usize) -> Self {
         Self {
             clients: 8,
             pipeline: 64,
-            ratio: Ratio { set: 1, get: 0 },
-            data_size,
+            mix: mix::set_get(1, 0),
+            data: DataPlan::of(data_size),
             ..Self::closed(target, keys, End::Requests(keys.len()))
         }
     }
 
+    /// GETs every key of `keys` once and checks what comes.
+    pub fn verify(target: impl Into<Target>, keys: KeyRange) -> Self {
+        let data = DataPlan { verify: true, ..DataPlan::of(crate::traffic::verify::HEADER) };
+        Self { mix: mix::set_get(0, 1), data, min_hit_rate: Some(1.0), ..Self::fill(target, keys, 0) }
+    }
+
+    /// The filling that goes before this plan's run: same keys, values, connections and threads.
+    pub fn prefilling(&self) -> Self {
+        let keys = KeyRange { pattern: crate::keys::Pattern::Sequential, ..self.keys };
+        let mut sets = mix::set_get(1, 0);
+        if self.data.expiry.is_some() {
+            mix::expire(&mut sets);
+        }
+        Self {
+            pipeline: self.pipeline.max(64),
+            mode: PipelineMode::Window,
+            load: Load::Closed(End::Requests(keys.len())),
+            warmup: Duration::ZERO,
+            ramp: Duration::ZERO,
+            reconnect_interval: None,
+            keys,
+            mix: sets,
+            prefill: false,
+            min_hit_rate: None,
+            objectives: Vec::new(),
+            ..self.clone()
+        }
+    }
+
+    /// Ramp and warm-up together.
+    pub fn unmeasured(&self) -> Duration {
+        self.ramp.saturating_add(self.warmup)
+    }
+
+    /// ns after the start at which measuring begins.
+    pub fn unmeasured_ns(&self) -> u64 {
+        nanos(self.unmeasured())
+    }
+
+    pub fn open(&self) -> bool {
+        matches!(self.load, Load::Open { .. })
+    }
+
+    /// Threads of all members together.
+    pub fn all_threads(&self) -> usize {
+        self.threads * self.team.members
+    }
+
+    /// The number of this process's first thread among all.
+    pub fn first_part(&self) -> u64 {
+        (self.threads * self.team.member) as u64
+    }
+
+    /// Connections of this process's thread `thread`.
+    pub fn clients_of(&self, thread: usize) -> usize {
+        let (clients, parts) = (self.clients as u64, self.all_threads() as u64);
+        let part = self.first_part() + thread as u64;
+        (share(clients, part + 1, parts) - share(clients, part, parts)) as usize
+    }
+
+    /// How long a run may go on without telling of a second.
+    pub fn silence(&self) -> Duration {
+        self.ramp.saturating_add(self.warmup).saturating_add(self.grace)
+    }
+
     /// What makes the plan impossible, in words for its author.
     pub fn check(&self) -> Result<(), String> {
-        let digits = self.keys.last.max(1).ilog10() as usize + 1;
-        let needed = self.key_shape.prefix.len() + digits;
         let problem = if self.clients == 0 || self.threads == 0 || self.pipeline == 0 {
             "clients, threads and pipeline must be at least 1".into()
-        } else if self.clients < self.threads {
-            format!("{} connections cannot feed {} threads", self.clients, self.threads)
-        } else if self.keys.first > self.keys.last {
-            format!("key-minimum {} is above key-maximum {}", self.keys.first, self.keys.last)
-        } else if self.keys.last == u64::MAX {
-            "key-maximum must be below 2^64 - 1".into()
-        } else if needed > self.key_shape.width {
-            format!("key-width {} is too narrow: the last key needs {needed} bytes", self.key_shape.width)
-        } else if u64::from(self.ratio.set) + u64::from(self.ratio.get) == 0 {
-            "ratio 0:0 sends nothing".into()
+        } else if self.threads > MAX_THREADS || self.team.members > MAX_THREADS {
+            format!("more than {MAX_THREADS} threads")
+        } else if self.team.member >= self.team.members {
+            "a member of no team".into()
+        } else if self.clients < self.all_threads() {
+            format!("{} connections cannot feed {} threads", self.clients, self.all_threads())
+        } else if self.target.cluster && self.mode == PipelineMode::Batch {
+            "a batch goes to one connection, the keys of a cluster to many: pipeline-mode batch excludes cluster".into()
+        } else if self.reconnect_interval == Some(0) {
+            "reconnect-interval must be at least 1".into()
         } else {
+            self.target.check()?;
+            self.check_keys()?;
+            self.check_mix()?;
+            self.data.check()?;
             return self.check_load();
         };
         Err(problem)
+    }
+
+    fn check_keys(&self) -> Result<(), String> {
+        if self.keys.first > self.keys.last {
+            return Err(format!("key-minimum {} is above key-maximum {}", self.keys.first, self.keys.last));
+        }
+        if self.keys.last == u64::MAX {
+            return Err("key-maximum must be below 2^64 - 1".into());
+        }
+        let digits = self.keys.last.max(1).ilog10() as usize + 1;
+        let (needed, width) = (self.key_shape.prefix.len() + digits, self.key_shape.width);
+        if width > 0 && needed > width {
+            return Err(format!("key-width {width} is too narrow: the last key needs {needed} bytes"));
+        }
+        self.key_law.check(&self.keys)
+    }
+
+    fn check_mix(&self) -> Result<(), String> {
+        if self.mix.iter().all(|command| command.weight == 0) {
+            return Err("a mix whose weights are all 0 sends nothing".into());
+        }
+        if self.mix.len() > MAX_COMMANDS {
+            return Err(format!("{} commands; at most {MAX_COMMANDS} can be measured apart", self.mix.len()));
+        }
+        match self.min_hit_rate {
+            Some(rate) if !(0.0..=1.0).contains(&rate) => {
+                Err(format!("min-hit-rate {rate} is not between 0 and 1"))
+            }
+            Some(_) if !self.mix.iter().any(CommandPlan::reads) => {
+                Err("min-hit-rate asks for hits, but no command of the mix reads".into())
+            }
+            _ => Ok(()),
+        }
     }
 
     fn check_load(&self) -> Result<(), String> {
@@ -126,9 +292,15 @@ impl Plan {
             Load::Open { .. } if self.mode == PipelineMode::Batch => {
                 Err("batches have no arrival schedule: pipeline-mode batch excludes rate".into())
             }
+            Load::Open { .. } if self.max_backlog == 0 => Err("max-backlog must be at least 1".into()),
             _ => Ok(()),
         }
     }
+}
+
+/// A duration as the clock counts.
+pub fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -138,19 +310,24 @@ mod tests {
 
     fn plan() -> Plan {
         let keys = KeyRange { first: 0, last: 999, pattern: Pattern::Random };
-        Plan::closed(([127, 0, 0, 1], 6379).into(), keys, End::Requests(10))
+        Plan::closed(std::net::SocketAddr::from(([127, 0, 0, 1], 6379)), keys, End::Requests(10))
     }
 
     #[test]
     fn impossible_plans_say_why() {
         type Spoil = fn(&mut Plan);
-        let cases: [(Spoil, &str); 6] = [
+        let open = |rate| Load::Open { rate, arrival: Arrival::Poisson, end: End::Requests(1) };
+        assert!(Plan { load: open(0.0), ..plan() }.check().expect_err("rate").contains("not between"));
+        let cases: [(Spoil, &str); 9] = [
             (|p| p.clients = 0, "at least 1"),
             (|p| p.threads = 2, "cannot feed"),
             (|p| p.keys.first = 1000, "above key-maximum"),
             (|p| p.key_shape.width = 6, "needs 7 bytes"),
-            (|p| p.ratio = Ratio { set: 0, get: 0 }, "sends nothing"),
-            (|p| p.load = Load::Open { rate: 0.0, requests: 1 }, "not between"),
+            (|p| p.mix.clear(), "sends nothing"),
+            (|p| p.key_law.zipf_exponent = 0.0, "key-zipf-exp"),
+            (|p| p.key_law.median = Some(5000.0), "outside the keys"),
+            (|p| p.data.verify = true, "at least 24 bytes"),
+            (|p| (p.mix, p.min_hit_rate) = (mix::set_get(1, 0), Some(0.5)), "no command of the mix reads"),
         ];
         assert_eq!(plan().check(), Ok(()));
         for (spoil, words) in cases {

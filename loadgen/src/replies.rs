@@ -10,22 +10,16 @@ pub enum Answer {
     Error,
 }
 
-/// Who is told what the stream holds. A closure that takes an `Answer` is one.
+/// Where the parts of replies go.
 pub trait Sink {
-    /// A reply is whole.
-    fn reply(&mut self, answer: Answer);
-
     /// The text, cut at 256 bytes, of the error reply that `reply` is about to announce.
     fn error(&mut self, _text: &[u8]) {}
 
-    /// The next piece of a bulk string that is the whole reply.
+    /// The next bytes of a bulk string that is the whole reply.
     fn body(&mut self, _piece: &[u8]) {}
-}
 
-impl<F: FnMut(Answer)> Sink for F {
-    fn reply(&mut self, answer: Answer) {
-        self(answer);
-    }
+    /// The end of a reply that took `bytes` of the stream, with the asides before it.
+    fn reply(&mut self, answer: Answer, bytes: u64);
 }
 
 /// The stream is not RESP; nothing after this point can be told apart.
@@ -68,15 +62,11 @@ pub struct Skimmer {
     frame: Option<Frame>,
     /// A line whose end has not arrived, or the text of a bulk error, cut at `LINE_KEPT`.
     line: Vec<u8>,
-    first_error: Option<String>,
+    /// Bytes since the last reply ended.
+    size: u64,
 }
 
 impl Skimmer {
-    /// Text of the first error reply seen.
-    pub fn first_error(&self) -> Option<&str> {
-        self.first_error.as_deref()
-    }
-
     /// Takes the next bytes of the stream and tells `sink` of every reply that ends in them.
     pub fn feed(&mut self, mut bytes: &[u8], sink: &mut impl Sink) -> Result<(), Malformed> {
         loop {
@@ -86,22 +76,25 @@ impl Skimmer {
                     self.take_body(&bytes[..passed.min(self.skip.saturating_sub(CRLF)) as usize], sink);
                 }
                 self.skip -= passed;
+                self.size += passed;
                 bytes = &bytes[passed as usize..];
                 if self.skip > 0 {
                     return Ok(());
                 }
                 if self.body == Body::Error {
-                    let text = std::mem::take(&mut self.line);
-                    self.note_error(&text, sink);
+                    sink.error(&self.line);
+                    self.line.clear();
                 }
                 self.element_done(sink);
             }
             let Some(newline) = memchr::memchr(b'\n', bytes) else {
                 self.keep(bytes);
+                self.size += bytes.len() as u64;
                 return Ok(());
             };
             let (head, rest) = bytes.split_at(newline + 1);
             bytes = rest;
+            self.size += head.len() as u64;
             if self.line.is_empty() {
                 self.line_done(head, sink)?;
             } else {
@@ -136,7 +129,7 @@ impl Skimmer {
             b'_' => self.begin(Frame::Reply(Answer::Null)),
             b'-' => {
                 if self.frame.is_none() {
-                    self.note_error(text, sink);
+                    sink.error(text);
                 }
                 self.begin(Frame::Reply(Answer::Error));
             }
@@ -186,13 +179,6 @@ impl Skimmer {
         Ok(())
     }
 
-    fn note_error(&mut self, text: &[u8], sink: &mut impl Sink) {
-        if self.first_error.is_none() {
-            self.first_error = Some(String::from_utf8_lossy(text).into_owned());
-        }
-        sink.error(text);
-    }
-
     /// An element begins; the outermost one decides what the frame is.
     fn begin(&mut self, frame: Frame) {
         if self.frame.is_none() {
@@ -211,7 +197,7 @@ impl Skimmer {
         if self.elements == 0
             && let Frame::Reply(answer) = self.frame.take().expect("an element was begun by its line")
         {
-            sink.reply(answer);
+            sink.reply(answer, std::mem::take(&mut self.size));
         }
     }
 }
@@ -245,11 +231,13 @@ mod tests {
         answers: Vec<Answer>,
         errors: Vec<String>,
         bodies: String,
+        bytes: u64,
     }
 
     impl Sink for Told {
-        fn reply(&mut self, answer: Answer) {
+        fn reply(&mut self, answer: Answer, bytes: u64) {
             self.answers.push(answer);
+            self.bytes += bytes;
         }
         fn error(&mut self, text: &[u8]) {
             self.errors.push(String::from_utf8_lossy(text).into_owned());
@@ -287,19 +275,21 @@ mod tests {
                 assert_eq!(told.answers, answers(), "cut at {first} and {second}");
                 assert_eq!(told.errors, ["ERR no", "BAD \r\n"], "cut at {first} and {second}");
                 assert_eq!(told.bodies, "a\r\nbchi", "cut at {first} and {second}");
+                assert_eq!(told.bytes, STREAM.len() as u64, "cut at {first} and {second}");
             }
         }
     }
 
     #[test]
-    fn the_first_error_text_is_kept_and_bounded() {
+    fn the_text_of_an_error_is_bounded() {
         let body = "y".repeat(10_000);
-        for long in [format!("-ERR {body}\r\n-ERR other\r\n"), format!("!10004\r\nERR {body}\r\n")] {
+        for long in [format!("-ERR {body}\r\n"), format!("!10004\r\nERR {body}\r\n")] {
             let mut skimmer = Skimmer::default();
+            let mut told = Told::default();
             for byte in long.bytes() {
-                skimmer.feed(&[byte], &mut |_| ()).expect("well-formed");
+                skimmer.feed(&[byte], &mut told).expect("well-formed");
             }
-            let text = skimmer.first_error().expect("an error came");
+            let [text] = told.errors.as_slice() else { panic!("{} errors", told.errors.len()) };
             assert!(text.starts_with("ERR yyy") && text.len() <= LINE_KEPT);
         }
     }

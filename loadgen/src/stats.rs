@@ -1,45 +1,60 @@
 //! What a run counted, and the percentile rules: histograms are merged, never averaged, and a quantile is shown only
 //! where enough samples stand behind it.
 
-use hdrhistogram::Histogram;
+use std::collections::BTreeMap;
 
-use crate::{replies::Answer, request::Op};
+use hdrhistogram::{Counter, Histogram};
+
+use crate::replies::Answer;
 
 /// Latencies are kept from 1 ns to this, at three significant digits; longer ones count as this.
 pub const LONGEST_NS: u64 = 60_000_000_000;
 
-/// An empty latency histogram (about 220 KiB).
-pub fn latencies() -> Histogram<u64> {
+/// What a thread records into: 27,648 counters of 4 bytes, saturating.
+pub type Recording = Histogram<u32>;
+
+/// An empty latency histogram.
+pub fn latencies<C: Counter>() -> Histogram<C> {
     Histogram::new_with_bounds(1, LONGEST_NS, 3).expect("bounds are constants")
 }
 
 /// Counts `times` latencies of `ns`, clamped to what the histogram can hold.
-pub fn record(histogram: &mut Histogram<u64>, ns: u64, times: u64) {
+pub fn record<C: Counter>(histogram: &mut Histogram<C>, ns: u64, times: C) {
     histogram.record_n(ns.clamp(1, LONGEST_NS), times).expect("clamped to the bounds");
 }
 
-/// One operation's side of a run.
-#[derive(Clone)]
-pub struct OpStats {
-    /// Intended start to reply. In a closed loop a request is intended when it is sent, so this is `service`.
-    pub response: Histogram<u64>,
-    /// Send to reply.
-    pub service: Histogram<u64>,
-    pub values: u64,
-    /// Null replies: a GET that missed.
-    pub nulls: u64,
-    pub errors: u64,
-    /// Requests still without a reply when the run gave up, each counted in `response` with its age at that moment.
-    pub unanswered: u64,
-}
-
-impl Default for OpStats {
-    fn default() -> Self {
-        Self { response: latencies(), service: latencies(), values: 0, nulls: 0, errors: 0, unanswered: 0 }
+/// Adds what a thread recorded to a sum, without loss: both have the same buckets.
+pub fn absorb(sum: &mut Histogram<u64>, recorded: &Recording) {
+    if !recorded.is_empty() {
+        for bucket in recorded.iter_recorded() {
+            let count = u64::from(bucket.count_at_value());
+            sum.record_n(bucket.value_iterated_to(), count).expect("same bounds");
+        }
     }
 }
 
-impl OpStats {
+/// How often each thing happened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Due by the schedule; in a closed loop: sent.
+    pub offered: u64,
+    pub values: u64,
+    /// Null replies: a read that missed.
+    pub nulls: u64,
+    /// Error replies.
+    pub errors: u64,
+    /// Sent, and still without a reply when the run gave up. Each stands in the response histogram with its age at
+    /// that moment.
+    pub unanswered: u64,
+    /// Due, and never sent for want of room. In the response histogram like the unanswered.
+    pub unsent: u64,
+    /// Values that verification refused.
+    pub corrupt: u64,
+    pub bytes_sent: u64,
+    pub bytes_received: u64,
+}
+
+impl Counts {
     /// Counts one reply.
     pub fn count(&mut self, answer: Answer) {
         match answer {
@@ -54,129 +69,183 @@ impl OpStats {
         self.values + self.nulls + self.errors
     }
 
+    /// Everything that is not a good reply.
+    pub fn failed(&self) -> u64 {
+        self.errors + self.unanswered + self.unsent + self.corrupt
+    }
+
     /// Share of replies that carried a value, 0 to 1.
     pub fn hit_rate(&self) -> f64 {
         self.values as f64 / (self.answered().max(1)) as f64
     }
 
     pub fn merge(&mut self, other: &Self) {
-        self.response.add(&other.response).expect("same bounds");
-        self.service.add(&other.service).expect("same bounds");
+        self.offered += other.offered;
         self.values += other.values;
         self.nulls += other.nulls;
         self.errors += other.errors;
         self.unanswered += other.unanswered;
+        self.unsent += other.unsent;
+        self.corrupt += other.corrupt;
+        self.bytes_sent += other.bytes_sent;
+        self.bytes_received += other.bytes_received;
     }
+}
+
+/// One command's side of a run.
+#[derive(Clone)]
+pub struct CommandStats {
+    pub name: String,
+    /// Its replies are hits and misses.
+    pub reads: bool,
+    /// Intended start to reply. In a closed loop a request is intended when it is sent, so this is `service`.
+    pub response: Histogram<u64>,
+    /// Send to reply.
+    pub service: Histogram<u64>,
+    pub counts: Counts,
+    /// Error replies by the first word of their text.
+    pub kinds: BTreeMap<String, u64>,
+}
+
+impl CommandStats {
+    pub fn new(name: &str, reads: bool) -> Self {
+        Self {
+            name: name.into(),
+            reads,
+            response: latencies(),
+            service: latencies(),
+            counts: Counts::default(),
+            kinds: BTreeMap::new(),
+        }
+    }
+
+    pub fn merge(&mut self, other: &Self) {
+        self.response.add(&other.response).expect("same bounds");
+        self.service.add(&other.service).expect("same bounds");
+        self.counts.merge(&other.counts);
+        for (kind, count) in &other.kinds {
+            *self.kinds.entry(kind.clone()).or_default() += count;
+        }
+    }
+}
+
+/// One second of a run.
+#[derive(Clone, Debug)]
+pub struct Second {
+    /// Seconds since the first measured instant, and how long it was.
+    pub t: f64,
+    pub seconds: f64,
+    pub counts: Counts,
+    pub p50: u64,
+    pub p99: u64,
+    pub max: u64,
+    pub lag_p99: u64,
+    /// Useful work of the busiest thread, 0 to 1.
+    pub cpu: f64,
+    /// Response times, as HdrHistogram V2, DEFLATE.
+    pub histogram: Vec<u8>,
+}
+
+/// How the connections came about.
+#[derive(Clone)]
+pub struct Connects {
+    /// Opened and answering before the start.
+    pub opened: u64,
+    pub time: Histogram<u64>,
 }
 
 /// Everything a run counted, all threads together.
 #[derive(Clone)]
 pub struct Outcome {
-    pub set: OpStats,
-    pub get: OpStats,
+    /// In the mix's order.
+    pub commands: Vec<CommandStats>,
     /// Intended start to the moment the loop noticed it (open loop only): this program's own lateness.
     pub lag: Histogram<u64>,
-    /// First request sent to last reply taken, ns.
+    /// Noticed to sent, of the requests that found every window full (open loop only): the server's.
+    pub window_full: Histogram<u64>,
+    /// Wall clock at the first measured instant, milliseconds since 1970.
+    pub started_unix_ms: u64,
+    /// What was measured lasted this long, ns: the schedule's length or to the last reply, whichever is longer.
     pub elapsed_ns: u64,
-    /// Largest share of one CPU that a thread of the generator used, 0 to 1.
+    /// The schedule's length without ramp and warm-up, ns; 0 in a closed loop.
+    pub scheduled_ns: u64,
+    /// Largest share of one CPU that a thread of the generator used for anything but waiting, 0 to 1.
     pub busiest_thread: f64,
+    pub series: Vec<Second>,
+    pub connects: Connects,
     /// Text of one error reply, if there was any.
     pub error_text: Option<String>,
+    /// What was wrong with the first value that verification refused.
+    pub corrupt_text: Option<String>,
     /// Connections lost before the end, and why the first was.
     pub lost: u64,
     pub lost_text: Option<String>,
     /// The run was told to stop before its end.
     pub interrupted: bool,
-}
-
-impl Default for Outcome {
-    fn default() -> Self {
-        Self {
-            set: OpStats::default(),
-            get: OpStats::default(),
-            lag: latencies(),
-            elapsed_ns: 0,
-            busiest_thread: 0.0,
-            error_text: None,
-            lost: 0,
-            lost_text: None,
-            interrupted: false,
-        }
-    }
+    /// Requests that a cluster answered with MOVED or ASK and that were sent on.
+    pub moved: u64,
+    pub asked: u64,
 }
 
 impl Outcome {
-    pub fn op(&self, op: Op) -> &OpStats {
-        match op {
-            Op::Set => &self.set,
-            Op::Get => &self.get,
+    pub fn new(commands: Vec<CommandStats>) -> Self {
+        Self {
+            commands,
+            lag: latencies(),
+            window_full: latencies(),
+            started_unix_ms: 0,
+            elapsed_ns: 0,
+            scheduled_ns: 0,
+            busiest_thread: 0.0,
+            series: Vec::new(),
+            connects: Connects { opened: 0, time: latencies() },
+            error_text: None,
+            corrupt_text: None,
+            lost: 0,
+            lost_text: None,
+            interrupted: false,
+            moved: 0,
+            asked: 0,
         }
     }
 
-    pub fn op_mut(&mut self, op: Op) -> &mut OpStats {
-        match op {
-            Op::Set => &mut self.set,
-            Op::Get => &mut self.get,
-        }
+    /// The command called `name`, if it is in the mix.
+    pub fn command(&self, name: &str) -> Option<&CommandStats> {
+        self.commands.iter().find(|command| command.name == name)
     }
 
-    /// Both operations as one.
-    pub fn total(&self) -> OpStats {
-        let mut total = self.set.clone();
-        total.merge(&self.get);
+    /// All commands as one.
+    pub fn total(&self) -> CommandStats {
+        let mut total = CommandStats::new("all", false);
+        for command in &self.commands {
+            total.merge(command);
+        }
         total
     }
 
+    /// The counts of all commands.
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        for command in &self.commands {
+            counts.merge(&command.counts);
+        }
+        counts
+    }
+
     pub fn answered(&self) -> u64 {
-        self.set.answered() + self.get.answered()
+        self.counts().answered()
     }
 
     /// Answered requests per second.
     pub fn rate(&self) -> f64 {
-        self.answered() as f64 * 1e9 / self.elapsed_ns.max(1) as f64
+        self.per_second(self.answered())
     }
 
-    pub fn merge(&mut self, other: Self) {
-        self.set.merge(&other.set);
-        self.get.merge(&other.get);
-        self.lag.add(&other.lag).expect("same bounds");
-        self.elapsed_ns = self.elapsed_ns.max(other.elapsed_ns);
-        self.busiest_thread = self.busiest_thread.max(other.busiest_thread);
-        self.error_text = self.error_text.take().or(other.error_text);
-        self.lost += other.lost;
-        self.lost_text = self.lost_text.take().or(other.lost_text);
-        self.interrupted |= other.interrupted;
-    }
-
-    /// Why the figures do not measure the server; empty if they do.
-    pub fn objections(&self) -> Vec<String> {
-        let mut objections = Vec::new();
-        let total = self.total();
-        let lag = self.lag.value_at_quantile(0.99);
-        let allowed = (total.response.value_at_quantile(0.99) / 10).max(LAG_ALLOWED_NS);
-        if !self.lag.is_empty() && lag > allowed {
-            objections.push(format!("the loop ran late: lag p99 {} µs", lag / 1000));
-        }
-        if total.errors > 0 {
-            let text = self.error_text.as_deref().unwrap_or_default();
-            objections.push(format!("{} error replies, the first: {text}", total.errors));
-        }
-        if total.unanswered > 0 {
-            objections.push(format!("{} requests were never answered", total.unanswered));
-        }
-        if self.lost > 0 {
-            let text = self.lost_text.as_deref().unwrap_or_default();
-            objections.push(format!("{} connections lost, the first: {text}", self.lost));
-        }
-        if self.interrupted {
-            objections.push("stopped before its end".into());
-        }
-        objections
+    /// `count` over the measured time.
+    pub fn per_second(&self, count: u64) -> f64 {
+        count as f64 * 1e9 / self.elapsed_ns.max(1) as f64
     }
 }
-
-/// Lateness of the loop that is never held against a run, ns.
-const LAG_ALLOWED_NS: u64 = 50_000;
 
 /// How far a quantile may be believed, taking samples as independent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -204,25 +273,52 @@ pub fn trust(quantile: f64, count: u64) -> Trust {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
-    #[test]
-    fn quantiles_are_exact_to_three_digits_and_merging_equals_recording_together() {
-        let (mut odd, mut even, mut all) = (latencies(), latencies(), latencies());
-        for ns in 1..=10_000_u64 {
-            record(if ns % 2 == 0 { &mut even } else { &mut odd }, ns * 1000, 1);
-            record(&mut all, ns * 1000, 1);
+    /// Latencies as they are: most of one order of magnitude, some far out.
+    fn samples() -> impl Strategy<Value = Vec<u64>> {
+        let sample = prop_oneof![4 => 1_000_u64..100_000, 1 => 1_u64..LONGEST_NS];
+        prop::collection::vec(sample, 1..400)
+    }
+
+    proptest! {
+        #[test]
+        fn merging_equals_recording_together(parts in prop::collection::vec(samples(), 1..5)) {
+            let (mut merged, mut together) = (latencies::<u64>(), latencies::<u64>());
+            for part in &parts {
+                let mut own: Recording = latencies();
+                for &ns in part {
+                    record(&mut own, ns, 1);
+                    record(&mut together, ns, 1);
+                }
+                absorb(&mut merged, &own);
+            }
+            prop_assert_eq!(merged.len(), together.len());
+            prop_assert_eq!((merged.min(), merged.max()), (together.min(), together.max()));
+            for permille in 0..=1000 {
+                let quantile = f64::from(permille) / 1000.0;
+                prop_assert_eq!(merged.value_at_quantile(quantile), together.value_at_quantile(quantile));
+            }
         }
-        odd.add(&even).expect("same bounds");
-        for (quantile, expected) in [(0.5, 5_000_000.0), (0.99, 9_900_000.0), (0.999, 9_990_000.0)] {
-            let value = all.value_at_quantile(quantile);
-            assert_eq!(odd.value_at_quantile(quantile), value);
-            assert!((value as f64 / expected - 1.0).abs() < 0.001, "q {quantile}: {value}");
+
+        #[test]
+        fn percentiles_agree_with_sorting_to_three_digits(mut sorted in samples()) {
+            let mut histogram = latencies::<u64>();
+            for &ns in &sorted {
+                record(&mut histogram, ns, 1);
+            }
+            sorted.sort_unstable();
+            for quantile in [0.0, 0.1, 0.5, 0.9, 0.99, 0.999, 1.0] {
+                let rank = ((quantile * sorted.len() as f64).ceil() as usize).clamp(1, sorted.len());
+                let (exact, got) = (sorted[rank - 1] as f64, histogram.value_at_quantile(quantile) as f64);
+                prop_assert!((got - exact).abs() <= exact * 0.001 + 1.0, "q {}: {} for {}", quantile, got, exact);
+            }
         }
     }
 
     #[test]
     fn latencies_outside_the_bounds_are_clamped_not_lost() {
-        let mut histogram = latencies();
+        let mut histogram = latencies::<u64>();
         record(&mut histogram, 0, 2);
         record(&mut histogram, u64::MAX, 3);
         assert_eq!(histogram.len(), 5);

@@ -13,8 +13,11 @@ use std::{
 use torc_loadgen::{
     Outcome, Plan,
     keys::{KeyRange, Pattern},
-    plan::{End, Load, PipelineMode, Ratio},
+    plan::{Arrival, End, Load, PipelineMode},
     run,
+    stats::Counts,
+    traffic::mix::set_get,
+    verdict::judge,
 };
 
 /// How the fake server treats each connection.
@@ -45,14 +48,17 @@ fn answer(mut stream: TcpStream, manner: Manner) -> Option<()> {
     stream.set_nodelay(true).expect("TCP_NODELAY");
     let mut input = BufReader::new(stream.try_clone().expect("clone"));
     let mut stored: HashMap<Vec<u8>, Vec<u8>> = HashMap::new();
-    for replies in 0.. {
+    for replies in 0_u64.. {
         let command = read_command(&mut input)?;
+        // The first is the PING of an opening connection.
         match manner {
-            Manner::StallFirst(pause) if replies == 0 => thread::sleep(pause),
-            Manner::CloseAfter(limit) if replies == limit => return None,
+            _ if replies == 0 => {}
+            Manner::StallFirst(pause) if replies == 1 => thread::sleep(pause),
+            Manner::CloseAfter(limit) if replies > limit => return None,
             _ => {}
         }
         let reply = match command.as_slice() {
+            [name] if name == b"PING" => b"+PONG\r\n".to_vec(),
             _ if matches!(manner, Manner::Refuse) => b"-ERR not today\r\n".to_vec(),
             [name, key, value] if name == b"SET" => {
                 stored.insert(key.clone(), value.clone());
@@ -93,6 +99,11 @@ fn plan(target: SocketAddr, requests: u64) -> Plan {
     Plan::closed(target, keys, End::Requests(requests))
 }
 
+/// What was counted of one command.
+fn counts(outcome: &Outcome, command: &str) -> Counts {
+    outcome.command(command).map(|stats| stats.counts.clone()).unwrap_or_default()
+}
+
 fn outcome(plan: &Plan) -> Outcome {
     run(plan, &AtomicBool::new(false)).expect("the run is possible")
 }
@@ -101,12 +112,17 @@ fn outcome(plan: &Plan) -> Outcome {
 fn every_request_is_sent_once_and_counted_as_what_it_got() {
     let target = serve(Manner::Honest);
     for mode in [PipelineMode::Window, PipelineMode::Batch] {
-        // One connection walks 100 keys; a SET on even numbers, a GET on odd: all GETs miss, all SETs succeed.
-        let mixed = Plan { pipeline: 7, mode, ratio: Ratio { set: 1, get: 1 }, ..plan(target, 1001) };
+        // Each command walks the keys on its own, so every GET finds what the SET before it left.
+        let mixed = Plan { pipeline: 7, mode, mix: set_get(1, 1), ..plan(target, 1001) };
         let counted = outcome(&mixed);
-        assert_eq!((counted.set.values, counted.get.nulls, counted.get.values), (501, 500, 0));
+        let (set, get) = (counts(&counted, "SET"), counts(&counted, "GET"));
+        assert_eq!((set.values, get.nulls, get.values), (501, 0, 500));
         assert_eq!(counted.total().response.len(), 1001);
-        assert_eq!(counted.objections(), Vec::<String>::new());
+        let answered: u64 = counted.series.iter().map(|second| second.counts.answered()).sum();
+        assert_eq!(answered, 1001, "the seconds add up to the run");
+        let spent = |reason: &String| reason.contains("CPU is spent");
+        let reasons = judge(&mixed, &counted).reasons;
+        assert!(reasons.iter().all(spent), "{reasons:?}");
     }
 }
 
@@ -115,47 +131,54 @@ fn gets_of_keys_that_were_set_are_hits_and_threads_share_the_requests() {
     let target = serve(Manner::Honest);
     // Ten keys: 10 SETs, then GETs of the same ten, on each connection and thread alike.
     let keys = KeyRange { first: 0, last: 9, pattern: Pattern::Sequential };
-    let one = Plan { keys, ratio: Ratio { set: 10, get: 90 }, pipeline: 4, ..plan(target, 1000) };
+    let one = Plan { keys, mix: set_get(10, 90), pipeline: 4, ..plan(target, 1000) };
     let counted = outcome(&one);
-    assert_eq!((counted.set.answered(), counted.get.answered()), (100, 900));
-    assert_eq!(counted.get.hit_rate(), 1.0);
+    let (set, get) = (counts(&counted, "SET"), counts(&counted, "GET"));
+    assert_eq!((set.answered(), get.answered()), (100, 900));
+    assert_eq!(get.hit_rate(), 1.0);
     let many = Plan { clients: 5, threads: 2, pipeline: 16, ..plan(target, 1003) };
-    assert_eq!(outcome(&many).get.answered(), 1003);
+    assert_eq!(outcome(&many).answered(), 1003);
 }
 
 #[test]
 fn fill_sets_the_whole_range() {
     let keys = KeyRange { first: 100, last: 5099, pattern: Pattern::Sequential };
     let counted = outcome(&Plan::fill(serve(Manner::Honest), keys, 32));
-    assert_eq!((counted.set.values, counted.answered()), (5000, 5000));
+    assert_eq!((counts(&counted, "SET").values, counted.answered()), (5000, 5000));
 }
 
 #[test]
 fn a_stalled_server_shows_in_every_request_that_fell_due_meanwhile() {
     let stall = Duration::from_millis(80);
-    let load = Load::Open { rate: 1000.0, requests: 200 };
+    let load = Load::Open { rate: 1000.0, arrival: Arrival::Constant, end: End::Requests(200) };
     let counted = outcome(&Plan { load, pipeline: 1, ..plan(serve(Manner::StallFirst(stall)), 0) });
-    assert_eq!(counted.get.answered(), 200);
+    assert_eq!(counted.answered(), 200);
+    let get = counted.command("GET").expect("the mix has GETs");
     // The first 40 arrivals fell due in the first 40 ms of the stall and so waited at least its other 40 ms.
     let half = 40_000_000;
-    let late = counted.get.response.len() - counted.get.response.count_between(0, half - half / 500);
+    let late = get.response.len() - get.response.count_between(0, half - half / 500);
     assert!(late >= 39, "{late} requests waited half the stall");
-    assert!(counted.get.service.max() >= 79_000_000, "the request in flight waited it all");
+    assert!(get.service.max() >= 79_000_000, "the request in flight waited it all");
 }
 
 #[test]
 fn unanswered_requests_are_counted_with_their_age() {
     let target = serve(Manner::CloseAfter(3));
-    let counted = outcome(&Plan { clients: 2, pipeline: 5, ..plan(target, 100) });
-    assert_eq!(counted.get.answered() + counted.get.unanswered, counted.get.response.len());
+    let two = Plan { clients: 2, pipeline: 5, ..plan(target, 100) };
+    let counted = outcome(&two);
+    let get = counted.command("GET").expect("the mix has GETs");
+    assert_eq!(get.counts.answered() + get.counts.unanswered, get.response.len());
     assert_eq!(counted.lost, 2);
-    assert!(counted.get.unanswered > 0);
-    assert!(counted.objections().iter().any(|text| text.contains("never answered")));
+    assert!(get.counts.unanswered > 0);
+    assert!(judge(&two, &counted).reasons.iter().any(|text| text.contains("never answered")));
 }
 
 #[test]
 fn error_replies_spoil_the_run_and_are_quoted() {
-    let counted = outcome(&plan(serve(Manner::Refuse), 10));
-    assert_eq!(counted.get.errors, 10);
-    assert_eq!(counted.objections(), ["10 error replies, the first: ERR not today"]);
+    let refused = plan(serve(Manner::Refuse), 10);
+    let counted = outcome(&refused);
+    let get = counted.command("GET").expect("the mix has GETs");
+    assert_eq!((get.counts.errors, get.kinds.get("ERR")), (10, Some(&10)));
+    let reasons = judge(&refused, &counted).reasons;
+    assert!(reasons.contains(&"10 error replies, the first: ERR not today".into()), "{reasons:?}");
 }

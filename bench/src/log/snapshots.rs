@@ -10,7 +10,8 @@ use torc_loadgen::{
     Plan,
     clock::Clock,
     keys::{KeyRange, Pattern},
-    plan::{Load, Ratio},
+    plan::{Arrival, End, Load},
+    traffic::mix::set_get,
 };
 
 use crate::{
@@ -28,7 +29,7 @@ pub const BGSAVE: &str = "1 GiB, 20k SET/s, BGSAVE";
 pub const FULLSYNC: &str = "full sync of 1 GiB";
 
 /// Of five requests four are SETs; with five connections that take turns the GETs have one of their own.
-const MIX: Ratio = Ratio { set: 4, get: 1 };
+const MIX: (u32, u32) = (4, 1);
 const CONNECTIONS: usize = 5;
 const RATE: f64 = 25_000.0;
 const SECONDS: u64 = 20;
@@ -54,9 +55,8 @@ fn serve(bench: &Bench<'_>, server: &Server, keys: u64, saves: bool) -> Result<F
         clients: CONNECTIONS,
         // Room for what falls due in a stall of most of a second.
         pipeline: 4096,
-        ratio: MIX,
-        data_size: GIB_VALUE,
-        load: Load::Open { rate: RATE, requests: arrivals as u64 },
+        mix: set_get(MIX.0, MIX.1),
+        load: Load::Open { rate: RATE, arrival: Arrival::Constant, end: End::Requests(arrivals as u64) },
         ..Plan::fill(
             server.address,
             KeyRange { first: 0, last: keys - 1, pattern: Pattern::Random },
@@ -75,7 +75,7 @@ fn serve(bench: &Bench<'_>, server: &Server, keys: u64, saves: bool) -> Result<F
     let (outcome, (count, longest)) = (outcome?, saved?);
     let most = peak.end() as f64;
     let us = |ns: u64| ns as f64 / 1000.0;
-    let gets = &outcome.get.response;
+    let gets = &outcome.command("GET").expect("the mix has GETs").response;
     let mut figures = vec![
         (Metric::P50Us, us(gets.value_at_quantile(0.5))),
         (Metric::P99Us, us(gets.value_at_quantile(0.99))),

@@ -1,9 +1,7 @@
 //! SETs with each kind of flushing, and with a replica: what they take of the server's CPU and of their clients' time.
 
-use torc_loadgen::request::Op;
-
 use crate::{
-    load::{self, KEYS, Tool, VALUE, Workload},
+    load::{self, KEYS, Op, Tool, VALUE, Workload},
     measure::{cpu_ns, thread_cpu_ns},
     results::Metric,
     servers::{Contender, Kind, Server},

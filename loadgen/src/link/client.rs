@@ -43,14 +43,6 @@ impl Spot {
             }
         }
     }
-
-    /// The same without asking anybody: `None` if the host is a name.
-    pub fn literal(address: &Address) -> Option<Self> {
-        match address {
-            Address::Unix(path) => Some(Self::Unix(path.clone())),
-            Address::Tcp { host, port } => host.parse().ok().map(|ip| Self::Tcp(SocketAddr::new(ip, *port))),
-        }
-    }
 }
 
 /// One node of a target, found: what it takes to connect to it again.
@@ -68,10 +60,8 @@ impl Peer {
         Ok(Self { address: address.clone(), spot, role })
     }
 
-    /// The same without asking anybody: `None` if the host is a name.
-    pub fn literal(address: &Address, role: Role) -> Option<Self> {
-        let spot = Spot::literal(address)?;
-        Some(Self { address: address.clone(), spot, role })
+    pub fn is(&self, address: &Address, role: Role) -> bool {
+        self.role == role && self.address == *address
     }
 }
 

@@ -1,0 +1,205 @@
+//! Whether the figures measure the server: what speaks against them, and which objectives were missed.
+
+use hdrhistogram::{Histogram, serialization::Deserializer};
+
+use crate::{
+    document::Verdict,
+    plan::{Load, Plan},
+    stats::{Outcome, Second, Trust, latencies, trust},
+};
+
+/// Lateness of the loop that is never held against a run, ns.
+const LAG_ALLOWED_NS: u64 = 50_000;
+
+/// Beyond it, lateness of the loop is held against a run if it is more than this part of the response p99.
+const LAG_SHARE: u64 = 10;
+
+/// Share of a CPU beyond which a thread of the generator is itself the bottleneck.
+const CPU_ALLOWED: f64 = 0.85;
+
+/// Least share of the offered load that must be answered in its time.
+const ACHIEVED: f64 = 0.99;
+
+/// Largest drift between the thirds of a run that are still one steady state.
+const DRIFT: f64 = 0.05;
+
+/// Whole seconds without which no drift can be told: at least two a third.
+const STEADY_SECONDS: usize = 6;
+
+/// `p99=1ms`: this quantile of every command's response time must not be above it.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Objective {
+    /// As it was given.
+    pub text: String,
+    /// 0 to 1.
+    pub quantile: f64,
+    pub limit_ns: u64,
+}
+
+/// The verdict on what `plan`'s run counted.
+pub fn judge(plan: &Plan, outcome: &Outcome) -> Verdict {
+    let mut reasons = failures(outcome);
+    let loader = loader(outcome);
+    reasons.extend(saturation(plan, outcome, loader.is_empty()));
+    reasons.extend(loader);
+    reasons.extend(drift(outcome));
+    reasons.extend(hit_rate(plan, outcome));
+    let mut slo_missed = Vec::new();
+    for objective in &plan.objectives {
+        for command in outcome.commands.iter().filter(|command| command.counts.offered > 0) {
+            objective.weigh(&command.name, &command.response, &mut reasons, &mut slo_missed);
+        }
+    }
+    Verdict { valid: reasons.is_empty(), reasons, slo_missed }
+}
+
+/// What went wrong with requests and connections.
+fn failures(outcome: &Outcome) -> Vec<String> {
+    let mut reasons = Vec::new();
+    let counts = outcome.counts();
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    if counts.answered() == 0 {
+        reasons.push("nothing was answered".into());
+    }
+    if counts.errors > 0 {
+        reasons.push(format!("{} error replies, the first: {}", counts.errors, text(&outcome.error_text)));
+    }
+    if counts.corrupt > 0 {
+        reasons.push(format!(
+            "{} corrupt values, the first: {}",
+            counts.corrupt,
+            text(&outcome.corrupt_text)
+        ));
+    }
+    if counts.unanswered > 0 {
+        reasons.push(format!("{} requests were never answered", counts.unanswered));
+    }
+    if counts.unsent > 0 {
+        reasons.push(format!("{} requests were due and never found room to be sent", counts.unsent));
+    }
+    if outcome.lost > 0 {
+        reasons.push(format!("{} connections lost, the first: {}", outcome.lost, text(&outcome.lost_text)));
+    }
+    if outcome.interrupted {
+        reasons.push("stopped before its end".into());
+    }
+    reasons
+}
+
+/// What the generator itself could not do.
+fn loader(outcome: &Outcome) -> Vec<String> {
+    let mut reasons = Vec::new();
+    let lag = outcome.lag.value_at_quantile(0.99);
+    let allowed = (outcome.total().response.value_at_quantile(0.99) / LAG_SHARE).max(LAG_ALLOWED_NS);
+    if !outcome.lag.is_empty() && lag > allowed {
+        reasons.push(format!("the loop ran late: lag p99 {} µs", lag / 1000));
+    }
+    if outcome.busiest_thread > CPU_ALLOWED {
+        let percent = outcome.busiest_thread * 100.0;
+        reasons.push(format!("the loader's CPU is spent: {percent:.0} % of one by one thread"));
+    }
+    reasons
+}
+
+fn saturation(plan: &Plan, outcome: &Outcome, loader_sound: bool) -> Option<String> {
+    let Load::Open { .. } = plan.load else { return None };
+    let counts = outcome.counts();
+    let offered = counts.offered as f64 * 1e9 / outcome.scheduled_ns.max(1) as f64;
+    let achieved = outcome.rate();
+    let who = if loader_sound { "the server is saturated" } else { "less was achieved than offered" };
+    (achieved < offered * ACHIEVED)
+        .then(|| format!("{who}: {achieved:.0} of {offered:.0} requests per second answered"))
+}
+
+fn hit_rate(plan: &Plan, outcome: &Outcome) -> Option<String> {
+    let least = plan.min_hit_rate?;
+    let reads = outcome.commands.iter().filter(|command| command.reads && command.counts.answered() > 0);
+    let worst = reads.min_by(|a, b| a.counts.hit_rate().total_cmp(&b.counts.hit_rate()))?;
+    let rate = worst.counts.hit_rate();
+    (rate < least).then(|| {
+        format!("{} hit {:.2} % of the time, asked for were {:.2} %", worst.name, rate * 100.0, least * 100.0)
+    })
+}
+
+impl Objective {
+    /// Whether the response times of the command `name` keep it: a reason why that cannot be said, or a miss.
+    pub fn weigh(
+        &self,
+        name: &str,
+        response: &Histogram<u64>,
+        reasons: &mut Vec<String>,
+        missed: &mut Vec<String>,
+    ) {
+        let Self { text, quantile, limit_ns } = self;
+        if trust(*quantile, response.len()) == Trust::None {
+            reasons.push(format!("{} samples of {name} are too few to judge {text}", response.len()));
+            return;
+        }
+        let value = response.value_at_quantile(*quantile);
+        if value > *limit_ns {
+            missed.push(format!("{name} missed {text}: {:.3} ms", value as f64 / 1e6));
+        }
+    }
+}
+
+/// Whether the thirds of the run differ: in throughput, or in p99 by more than the seconds of each third differ among
+/// themselves (the p99 of a second is noisy, and noise is not drift).
+fn drift(outcome: &Outcome) -> Vec<String> {
+    let length =
+        if outcome.scheduled_ns > 0 { outcome.scheduled_ns } else { outcome.elapsed_ns } as f64 / 1e9;
+    let whole = |second: &&Second| second.seconds > 0.99 && second.t + second.seconds <= length + 1e-6;
+    let seconds: Vec<&Second> = outcome.series.iter().filter(whole).collect();
+    if seconds.len() < STEADY_SECONDS {
+        return Vec::new();
+    }
+    let third = seconds.len() / 3;
+    let thirds =
+        [&seconds[..third], &seconds[third..seconds.len() - third], &seconds[seconds.len() - third..]];
+    let mut reasons = Vec::new();
+    let rate = |seconds: &[&Second]| {
+        let ops: u64 = seconds.iter().map(|second| second.counts.answered()).sum();
+        ops as f64 / seconds.len() as f64
+    };
+    let rates = thirds.map(rate);
+    if let Some(percent) = drifted(rates) {
+        reasons
+            .push(format!("no steady state: throughput differs by {percent:.0} % between thirds of the run"));
+    }
+    let p99 = thirds.map(|third| third_p99(third) as f64);
+    if let Some(percent) = drifted(p99)
+        && apart(&thirds)
+    {
+        reasons.push(format!("no steady state: p99 differs by {percent:.0} % between thirds of the run"));
+    }
+    reasons
+}
+
+/// By how many percent of their mean three figures differ, if that is a drift.
+fn drifted(figures: [f64; 3]) -> Option<f64> {
+    let mean = figures.iter().sum::<f64>() / 3.0;
+    let spread =
+        figures.iter().copied().fold(0.0, f64::max) - figures.iter().copied().fold(f64::MAX, f64::min);
+    (mean > 0.0 && spread > DRIFT * mean).then(|| spread * 100.0 / mean)
+}
+
+fn third_p99(seconds: &[&Second]) -> u64 {
+    let mut sum: Histogram<u64> = latencies();
+    for second in seconds {
+        let bytes = &mut second.histogram.as_slice();
+        let read: Result<Histogram<u64>, _> = Deserializer::new().deserialize(bytes);
+        sum.add(read.expect("written by this program")).expect("same bounds");
+    }
+    sum.value_at_quantile(0.99)
+}
+
+/// Whether the p99s of two thirds' seconds do not overlap at all.
+fn apart(thirds: &[&[&Second]; 3]) -> bool {
+    let range = |seconds: &[&Second]| {
+        let p99 = seconds.iter().map(|second| second.p99);
+        (p99.clone().min().unwrap_or(0), p99.max().unwrap_or(0))
+    };
+    let [a, b, c] = thirds.map(range);
+    let disjoint =
+        |(low, high): (u64, u64), (other_low, other_high): (u64, u64)| high < other_low || other_high < low;
+    disjoint(a, b) || disjoint(b, c) || disjoint(a, c)
+}
