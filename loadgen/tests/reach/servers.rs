@@ -68,16 +68,19 @@ impl Server {
     }
 
     pub fn call(&self, line: &str) -> Value {
-        let words: Vec<&str> = line.split(' ').collect();
+        // `""` stands for an empty word.
+        let words: Vec<&str> = line.split(' ').map(|word| if word == "\"\"" { "" } else { word }).collect();
         self.client().call(&words).unwrap_or_else(|fault| panic!("{line}: {fault}"))
     }
 
-    /// A number from INFO.
+    /// A number from INFO; of a command, as in `cmdstat_get`, how often it was called.
     pub fn info(&self, field: &str) -> u64 {
         let info = self.call("INFO everything");
-        let line =
-            info.text().expect("text").lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
-        line.and_then(|text| text.trim().parse().ok()).unwrap_or_else(|| panic!("no {field}"))
+        let mut lines = info.text().expect("text").lines();
+        let text = lines.find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).unwrap_or("0").trim();
+        let number =
+            text.strip_prefix("calls=").map_or(text, |rest| rest.split(',').next().unwrap_or_default());
+        number.parse().unwrap_or_else(|_| panic!("{field}:{text}"))
     }
 
     pub fn kill(&mut self) {
@@ -168,6 +171,8 @@ impl Cluster {
             let bus = free_port().to_string();
             // A replica shall sync at once, without waiting for more of them.
             Server::start(&[
+                "--cluster-node-timeout",
+                "2000",
                 "--cluster-enabled",
                 "yes",
                 "--cluster-port",
