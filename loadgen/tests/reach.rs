@@ -1,6 +1,8 @@
 //! Every way to a server, with live servers: unix socket, TLS, logins, RESP3, clusters; and what is said of servers
 //! that cannot be loaded.
 
+#[path = "reach/agents.rs"]
+mod agents;
 #[path = "reach/servers.rs"]
 mod servers;
 
