@@ -29,6 +29,8 @@ pub const VALUE: usize = 16;
 pub enum Tool {
     RedisBenchmark,
     Loadgen,
+    /// This program's own pipelines: fills and tapes.
+    Own,
 }
 
 impl Tool {
@@ -36,6 +38,7 @@ impl Tool {
         match self {
             Self::RedisBenchmark => "redis-benchmark",
             Self::Loadgen => "torc-loadgen",
+            Self::Own => "torc-bench",
         }
     }
 }
@@ -99,6 +102,7 @@ pub fn send(
     match tool {
         Tool::RedisBenchmark => run_redis_benchmark(redis_benchmark, workload, requests, server, stop),
         Tool::Loadgen => run_loadgen(workload, requests, server, stop),
+        Tool::Own => unreachable!("a workload is sent by a load generator"),
     }
 }
 

@@ -3,38 +3,15 @@
 //! alone: what a core does from the bytes it received to the bytes it will send.
 //!
 //! A file is a row of pieces, each its length (32 bits, little-endian) and its bytes; a piece is received at once.
-//! Prints the bytes that the counted pieces were answered with.
+//! Prints how many bytes the counted pieces were answered with.
 
-use torc_server::commands::{Core, Data, NodeFacts};
-use torc_server::config::Settings;
-use torc_server::keyspace::{KeyHasher, Keyspace, Ring};
-use torc_server::runtime::clock;
-use torc_server::session::{Counters, Machine, Peer};
-use torc_server::shard::Shard;
+#[path = "../benches/micro/one_core.rs"]
+mod one_core;
+
+use torc_server::session::Machine;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-/// Hash and random numbers do not differ between runs.
-const SEED: u64 = 1;
-
-#[derive(Default)]
-struct Sequence(u64);
-
-impl Counters for Sequence {
-    fn next_ticket(&mut self) -> u64 {
-        self.0 += 1;
-        self.0
-    }
-
-    fn next_client(&mut self) -> u64 {
-        self.next_ticket()
-    }
-
-    fn next_slowlog(&mut self) -> u64 {
-        self.next_ticket()
-    }
-}
 
 fn main() {
     let files: Vec<Vec<u8>> = std::env::args_os()
@@ -42,22 +19,18 @@ fn main() {
         .map(|path| std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
         .collect();
     let [uncounted, counted] = &files[..] else { panic!("usage: tape UNCOUNTED COUNTED") };
-    let mut machine = machine();
-    let peer = Peer { fd: 0, addr: "tape:0".into(), laddr: "tape:0".into(), unix: false };
-    let key = machine.connect(peer);
-    pieces(uncounted).for_each(|piece| {
-        serve(&mut machine, key, piece);
-    });
-    let answered: usize = pieces(counted).map(|piece| serve_counted(&mut machine, key, piece)).sum();
+    let (mut machine, session) = one_core::core(0, 1);
+    for piece in pieces(uncounted) {
+        one_core::turn(&mut machine, session, piece);
+    }
+    let answered: usize = pieces(counted).map(|piece| serve_counted(&mut machine, session, piece)).sum();
     println!("{answered}");
 }
 
-fn machine() -> Machine {
-    let (settings, ring) = (Settings::default(), Ring::new(1));
-    let keyspace = Keyspace::new(settings.databases, ring.slots(0), KeyHasher::new(SEED));
-    let facts = NodeFacts { shards: 1, ..NodeFacts::default() };
-    let core = Core::new(0, settings, facts, clock::monotonic_ns);
-    Machine::new(core, Shard::new(Data::new(keyspace, SEED)), ring, Box::new(Sequence::default()))
+/// As `one_core::turn`, under a name to count by.
+#[inline(never)]
+fn serve_counted(machine: &mut Machine, session: usize, piece: &[u8]) -> usize {
+    one_core::turn(machine, session, piece)
 }
 
 fn pieces(mut file: &[u8]) -> impl Iterator<Item = &[u8]> {
@@ -67,25 +40,4 @@ fn pieces(mut file: &[u8]) -> impl Iterator<Item = &[u8]> {
         file = rest;
         Some(piece)
     })
-}
-
-/// As `serve`, under a name to count by.
-#[inline(never)]
-fn serve_counted(machine: &mut Machine, key: usize, piece: &[u8]) -> usize {
-    serve(machine, key, piece)
-}
-
-/// One turn of a core, as its loop makes it: returns how many bytes there are to send.
-fn serve(machine: &mut Machine, key: usize, piece: &[u8]) -> usize {
-    machine.begin_turn(clock::unix_us(), 0);
-    machine.received(key, piece);
-    machine.finish_turn();
-    let mut answered = 0;
-    for key in std::mem::take(&mut machine.actions.flush) {
-        if let Some(buffer) = machine.take_output(key) {
-            answered += buffer.len();
-            machine.sent(key, buffer);
-        }
-    }
-    answered
 }
