@@ -85,7 +85,7 @@ pub fn run(options: &Options, stop: &AtomicBool) -> Result<(), String> {
         run.repeat(&options.sections, |run, section| Bench { run, data: &data }.measure(section))
     };
     run::carry_out(&options.common, &Kind::PEERS, stop, measure, |kinds, results, ()| {
-        report::report(&options.common, kinds, results)
+        report::report(options, kinds, results)
     })
 }
 

@@ -47,15 +47,16 @@ const PIPELINE: usize = 100;
 /// Longest wait for the replies of one pipeline.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Longer than a server's own account of its memory is behind.
+/// Longer than a server's own account of its memory is behind; what a quick run finds means nothing.
 const SETTLE: Duration = Duration::from_millis(1200);
+const SETTLE_QUICK: Duration = Duration::from_millis(20);
 
 /// Makes every measurement the options ask for and writes the report.
 pub fn run(options: &Options, stop: &AtomicBool) -> Result<(), String> {
     let measure = |run: &mut Run<'_>| {
-        let lacking = lacking(run)?;
+        let lacking = survey(run)?;
         run.repeat(&options.sections, |run, section| {
-            let known = |shape: &&Shape| lacking.iter().all(|(_, command)| *command != shape.command);
+            let known = |shape: &&Shape| lacking.iter().all(|(_, unknown)| !unknown.contains(&shape.command));
             for shape in SHAPES.iter().filter(|shape| shape.section == section).filter(known) {
                 for lasting in shape.lastings() {
                     for contender in run.turns(&Kind::PEERS) {
@@ -74,23 +75,32 @@ pub fn run(options: &Options, stop: &AtomicBool) -> Result<(), String> {
     })
 }
 
-/// Who does not know which of the commands that fill.
-fn lacking(run: &mut Run<'_>) -> Result<Vec<(Kind, &'static str)>, String> {
+/// What a server takes before anything is in it.
+const EMPTY: &str = "empty";
+
+/// Looks at every server empty. Returns who does not know which of the commands that fill.
+fn survey(run: &mut Run<'_>) -> Result<Vec<(Kind, Vec<&'static str>)>, String> {
     let mut commands = SHAPES.map(|shape| shape.command).to_vec();
     commands.dedup();
-    let mut found = Vec::new();
+    let mut lacking = Vec::new();
     for contender in run.turns(&Kind::PEERS) {
         let server = run.start(contender, &Setup::on(&[run.options.server_cpu]))?;
+        settle(run)?;
+        let figures = [(Metric::EmptyMib, rss_bytes(server.pid())? as f64 / f64::from(1 << 20))];
+        run.note(EMPTY, Tool::Own, contender.kind, &figures);
+        let mut unknown = Vec::new();
         for &command in &commands {
-            let reply = server.ask(&["COMMAND", "INFO", command])?;
             // A null instead of its description.
-            if reply.ends_with("-1\r\n") {
-                eprintln!("{} does not know {command}", contender.kind.label());
-                found.push((contender.kind, command));
+            if server.ask(&["COMMAND", "INFO", command])?.ends_with("-1\r\n") {
+                unknown.push(command);
             }
         }
+        if !unknown.is_empty() {
+            eprintln!("{} does not know {}", contender.kind.label(), unknown.join(", "));
+            lacking.push((contender.kind, unknown));
+        }
     }
-    Ok(found)
+    Ok(lacking)
 }
 
 /// Fills a fresh server with `keys` keys of one shape; returns by how much it has grown.
@@ -109,7 +119,7 @@ fn grow(
     let full = settle(run).and_then(|()| accounts())?;
     let [rss, used] = [0, 1].map(|account| full[account] - empty[account]);
     let (keys, elements) = (keys as f64, (keys * shape.elements) as f64);
-    let mut figures = vec![(Metric::EmptyMib, empty[0] / f64::from(1 << 20))];
+    let mut figures = Vec::new();
     if shape.elements <= SMALL {
         figures.extend([(Metric::BytesPerKey, rss / keys), (Metric::UsedPerKey, used / keys)]);
     }
@@ -122,7 +132,7 @@ fn grow(
 
 /// Waits until what the server says of its memory is true.
 fn settle(run: &Run<'_>) -> Result<(), String> {
-    rest(SETTLE, run.stop)
+    rest(if run.options.quick { SETTLE_QUICK } else { SETTLE }, run.stop)
 }
 
 fn fill(

@@ -58,13 +58,7 @@ pub fn run(options: &Options) -> Result<(), String> {
         "benches": found.iter().map(Estimate::json).collect::<Vec<_>>(),
     });
     let table = markdown(&environment, options.quick, &found);
-    write_files(
-        options.out.as_deref(),
-        options.quick,
-        ["results-micro.json", "RESULTS-micro.md"],
-        &json,
-        &table,
-    )
+    write_files(options.out.as_deref(), options.quick, "micro", &json, &table)
 }
 
 /// What criterion says of one bench, ns.

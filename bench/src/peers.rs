@@ -81,7 +81,7 @@ pub fn run(options: &Options, stop: &AtomicBool) -> Result<(), String> {
         &Kind::ALL,
         stop,
         |run| measure(options, run),
-        |kinds, results, ()| report::report(common, kinds, results),
+        |kinds, results, ()| report::report(options, kinds, results),
     )
 }
 

@@ -72,8 +72,8 @@ pub struct Report {
     pub title: &'static str,
     /// How it was measured, one paragraph.
     pub about: String,
-    /// Names of the JSON file and the Markdown file.
-    pub files: [&'static str; 2],
+    /// What its files are called behind `results`.
+    pub name: String,
     pub bars: Vec<Verdict>,
     /// The tables behind the bars.
     pub tables: String,
@@ -90,7 +90,7 @@ impl Report {
     ) -> Result<(), String> {
         let table = self.markdown(options, environment, contenders);
         let json = self.json(environment, contenders, results);
-        write_files(options.out.as_deref(), options.quick, self.files, &json, &table)
+        write_files(options.out.as_deref(), options.quick, &self.name, &json, &table)
     }
 
     fn markdown(&self, options: &Common, e: &Environment, contenders: &[Contender]) -> String {
@@ -158,20 +158,22 @@ pub fn head(title: &str, quick: bool) -> String {
     out
 }
 
-/// Writes the JSON file and the Markdown file, and prints the latter. A quick run must not replace the figures that are
+/// Writes `results-NAME.json` and `RESULTS-NAME.md`, and prints the latter. A quick run must not replace the figures that are
 /// kept.
 pub fn write_files(
     out: Option<&Path>,
     quick: bool,
-    names: [&str; 2],
+    name: &str,
     json: &Value,
     table: &str,
 ) -> Result<(), String> {
     let usual = if quick { std::env::temp_dir().join("torc-bench-quick") } else { KEPT.into() };
     let dir = out.unwrap_or(&usual);
     fs::create_dir_all(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
-    for (name, text) in names.into_iter().zip([&format!("{json:#}\n"), table]) {
-        let path = dir.join(name);
+    let name = if name.is_empty() { String::new() } else { format!("-{name}") };
+    let json = format!("{json:#}\n");
+    for (file, text) in [(format!("results{name}.json"), &*json), (format!("RESULTS{name}.md"), table)] {
+        let path = dir.join(file);
         fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))?;
         eprintln!("wrote {}", path.display());
     }
@@ -180,7 +182,7 @@ pub fn write_files(
 }
 
 fn bars_table(list: &[Verdict]) -> String {
-    if list.is_empty() {
+    if list.iter().all(|verdict| verdict.met.is_none()) {
         return String::new();
     }
     let mut out = String::from(

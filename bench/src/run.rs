@@ -30,6 +30,14 @@ impl<S: ValueEnum + PartialEq + Send + Sync + 'static> Sections<S> {
     pub fn wants(&self, section: &S) -> bool {
         self.list.is_empty() || self.names(section)
     }
+
+    /// What the results of `command` are called: those of some sections do not replace those of all.
+    pub fn results(&self, command: &str) -> String {
+        let values = self.list.iter().filter_map(ValueEnum::to_possible_value);
+        let names = values.map(|value| value.get_name().to_owned());
+        let words = [command.to_owned()].into_iter().chain(names).filter(|word| !word.is_empty());
+        words.collect::<Vec<String>>().join("-")
+    }
 }
 
 /// Has `measure` fill a run in which those of `kinds` take part that the options ask for, and writes the report, which

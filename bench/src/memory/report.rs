@@ -2,20 +2,20 @@
 
 use crate::{
     load::Tool,
-    report::{Report, cell, of, table},
+    report::{Report, cell, figures_table, of, table},
     results::{Metric, Results},
     servers::Kind,
 };
 
 use super::{
-    Options,
+    EMPTY, Options,
     shapes::{SHAPES, SMALL, Shape},
 };
 
 pub fn report(
     options: &Options,
     kinds: &[Kind],
-    lacking: &[(Kind, &'static str)],
+    lacking: &[(Kind, Vec<&'static str>)],
     results: &Results,
 ) -> Report {
     let small = |shape: &Shape| shape.elements <= SMALL;
@@ -29,21 +29,24 @@ pub fn report(
     ] {
         tables.push_str(&ratios(results, kinds, title, rows, metric, digits));
     }
+    let empty = [("resident MiB", of(EMPTY, Tool::Own, Metric::EmptyMib), 1)];
+    tables.push_str(&figures_table(results, kinds, "The empty server", &empty));
     Report {
         title: "What keys take in memory",
         about: about(options, lacking),
-        files: ["results-memory.json", "RESULTS-memory.md"],
+        name: options.sections.results("memory"),
         bars: Vec::new(),
         tables,
     }
 }
 
-fn about(options: &Options, lacking: &[(Kind, &'static str)]) -> String {
-    let left_out: Vec<String> =
-        lacking.iter().map(|(kind, command)| format!("{} does not know {command}", kind.label())).collect();
-    let left_out = match &left_out[..] {
+fn about(options: &Options, lacking: &[(Kind, Vec<&'static str>)]) -> String {
+    let unknown = lacking
+        .iter()
+        .map(|(kind, unknown)| format!("{} does not know {}", kind.label(), unknown.join(", ")));
+    let left_out = match &unknown.collect::<Vec<String>>()[..] {
         [] => String::new(),
-        some => format!(" Left out, because not all servers have them: {}.", some.join(", ")),
+        some => format!(" What not all servers have is left out: {}.", some.join("; ")),
     };
     format!(
         "Growth of a fresh server that is filled over the wire by pipelines: resident memory (smaps_rollup) and what INFO \

@@ -14,7 +14,7 @@ use crate::{
     load::Tool,
     results::Metric,
     run::Run,
-    servers::{Kind, Server, Setup, release},
+    servers::{Contender, Kind, Server, Setup, release},
     tape::{self, Piece},
 };
 
@@ -30,49 +30,33 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Counts for every server that can be counted. What is missing is an error only if the section was `asked` for.
 pub fn count(run: &mut Run<'_>, asked: bool) -> Result<(), String> {
-    if let Err(missing) = is_there("valgrind").and_then(|()| is_there("vgdb")) {
-        return if asked { Err(missing) } else { left_out(&missing) };
-    }
+    let tape = match tools(run) {
+        Ok(tape) => tape,
+        Err(missing) if asked => return Err(missing),
+        Err(missing) => {
+            eprintln!("instructions are left out: {missing}");
+            return Ok(());
+        }
+    };
     for contender in run.turns(&Kind::PEERS) {
-        if contender.kind != Kind::Torc {
-            let dir = TempDir::new().map_err(|error| format!("temporary directory: {error}"))?;
-            let setup = Setup {
-                under: callgrind(PEER, dir.path()),
-                patience: PATIENCE,
-                // Timers do as little as they can.
-                arguments: vec!["--hz", "1"],
-                ..Setup::on(&[run.options.server_cpu])
-            };
-            let server = run.start(contender, &setup)?;
-            count_peer(run, contender.kind, &server, dir.path())?;
-        } else if let Some(program) = tape_program(run) {
-            count_torc(run, &program)?;
+        if contender.kind == Kind::Torc {
+            count_torc(run, &tape)?;
         } else {
-            let missing =
-                "Torc's tape is missing: cargo build --release -p torc-server --example tape, or --tape PATH";
-            if asked {
-                return Err(missing.into());
-            }
-            left_out(missing)?;
+            count_peer(run, contender)?;
         }
     }
     Ok(())
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "it stands where an error may")]
-fn left_out(missing: &str) -> Result<(), String> {
-    eprintln!("left out: {missing}");
-    Ok(())
-}
-
-fn is_there(program: &str) -> Result<(), String> {
-    let output = Command::new(program).arg("--version").output();
-    output.map(drop).map_err(|error| format!("{program} (package valgrind): {error}"))
-}
-
-fn tape_program(run: &Run<'_>) -> Option<PathBuf> {
+/// Finds Torc's tape, if all else is there too.
+fn tools(run: &Run<'_>) -> Result<PathBuf, String> {
+    for program in ["valgrind", "vgdb"] {
+        let output = Command::new(program).arg("--version").output();
+        output.map_err(|error| format!("{program} (package valgrind): {error}"))?;
+    }
     let given = run.options.paths.tape.clone();
-    given.or_else(|| release("examples/tape").into_iter().find(|path| path.is_file()))
+    let found = given.or_else(|| release("examples/tape").into_iter().find(|path| path.is_file()));
+    found.ok_or_else(|| "cargo build --release -p torc-server --example tape, or --tape PATH".into())
 }
 
 /// The command line that counts the instructions of `function` and what it calls, and leaves the counts in `dir`.
@@ -121,7 +105,16 @@ fn count_torc(run: &mut Run<'_>, program: &Path) -> Result<(), String> {
 }
 
 /// Every tape on one server, after one has gone by uncounted: by then no table is being resized.
-fn count_peer(run: &mut Run<'_>, kind: Kind, server: &Server, dir: &Path) -> Result<(), String> {
+fn count_peer(run: &mut Run<'_>, contender: &Contender) -> Result<(), String> {
+    let dir = TempDir::new().map_err(|error| format!("temporary directory: {error}"))?;
+    let setup = Setup {
+        under: callgrind(PEER, dir.path()),
+        patience: PATIENCE,
+        // Timers do as little as they can.
+        arguments: vec!["--hz", "1"],
+        ..Setup::on(&[run.options.server_cpu])
+    };
+    let server = run.start(contender, &setup)?;
     let mut pipe = Pipe::open(server.address, PATIENCE).map_err(|error| error.to_string())?;
     let mut play =
         |tape: &[Piece]| tape.iter().try_for_each(|piece| pipe.order(&piece.bytes, piece.requests));
@@ -129,10 +122,10 @@ fn count_peer(run: &mut Run<'_>, kind: Kind, server: &Server, dir: &Path) -> Res
     play(&tape::fill())?;
     play(&tapes[tapes.len() - 1].1)?;
     for (nth, tape) in tapes.into_iter().enumerate() {
-        tell(server, "zero")?;
+        tell(&server, "zero")?;
         play(&tape.1)?;
-        tell(server, "dump")?;
-        note(run, &tape, kind, total(&dir.join(format!("counts.{}", nth + 1)))?);
+        tell(&server, "dump")?;
+        note(run, &tape, contender.kind, total(&dir.path().join(format!("counts.{}", nth + 1)))?);
     }
     Ok(())
 }

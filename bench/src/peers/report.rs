@@ -1,7 +1,6 @@
 //! The report of `torc-bench peers`: RESULTS.md and results.json.
 
 use crate::{
-    Common,
     load::{Tool, WORKLOADS},
     report::{Report, cell, figures_table, of, table},
     results::{Metric, Results},
@@ -9,7 +8,7 @@ use crate::{
     tape,
 };
 
-use super::{GROWTH, IDLE, MEMORY_1M, MEMORY_10M, bars::verdicts};
+use super::{GROWTH, IDLE, MEMORY_1M, MEMORY_10M, Options, bars::verdicts};
 
 /// What the counts of instructions are, and are not.
 const INSTRUCTIONS: &str = "\n\nInstr/req is callgrind's count over a fixed tape (10000 keys of 16 B, values of 16 B, \
@@ -19,9 +18,11 @@ const INSTRUCTIONS: &str = "\n\nInstr/req is callgrind's count over a fixed tape
     its loop makes it, without sockets (the example `tape`), because valgrind lets no other thread run while one waits in \
     io_uring. Not counted on any side: the kernel, waiting for events, writing to the socket, periodic work; those are in the \
     CPU tables. kevy and the echo floor have no count: where their ways begin and end is not known from outside. Another \
-    compiler or other flags give other counts.";
+    compiler or other flags give other counts. A server that draws the seed of its hashes at start counts some more or \
+    less each time: Redis looks a command up only if it is another than the one before, and which commands share a bucket \
+    is the seed's doing.";
 
-pub fn report(options: &Common, kinds: &[Kind], results: &Results) -> Report {
+pub fn report(options: &Options, kinds: &[Kind], results: &Results) -> Report {
     let mut tables = String::new();
     for (title, names, tool, metric, digits) in TABLES {
         tables.push_str(&requests_table(results, kinds, title, &names(), (tool, metric), digits));
@@ -34,11 +35,11 @@ pub fn report(options: &Common, kinds: &[Kind], results: &Results) -> Report {
              Cells are medians over the repetitions with (min–max). CPU is user + system of all threads of the server, \
              from /proc/PID/task/*/schedstat. Ratios are those of the medians, with the extremes of the ratios within one \
              repetition.{}",
-            options.server_cpu,
-            options.load_cpu,
+            options.common.server_cpu,
+            options.common.load_cpu,
             if results.has(Metric::Instructions) { INSTRUCTIONS } else { "" },
         ),
-        files: ["results.json", "RESULTS.md"],
+        name: options.sections.results(""),
         bars: verdicts(results),
         tables,
     }
