@@ -3,12 +3,59 @@
 
 use std::sync::atomic::AtomicBool;
 
+use clap::{Args, ValueEnum};
+
 use crate::{
     Common,
     load::Tool,
+    report::{Environment, Report},
     results::{Metric, Of, Results},
-    servers::{Contender, Kind, Server, Setup},
+    servers::{Contender, Kind, Server, Setup, find_all},
 };
+
+/// Which parts of a command are asked for.
+#[derive(Args, Clone)]
+pub struct Sections<S: ValueEnum + Send + Sync + 'static> {
+    /// What to measure [default: all]
+    #[arg(long = "sections", value_enum, value_delimiter = ',')]
+    list: Vec<S>,
+}
+
+impl<S: ValueEnum + PartialEq + Send + Sync + 'static> Sections<S> {
+    /// Whether this one was asked for by name.
+    pub fn names(&self, section: &S) -> bool {
+        self.list.contains(section)
+    }
+
+    pub fn wants(&self, section: &S) -> bool {
+        self.list.is_empty() || self.names(section)
+    }
+
+    /// What the results of `command` are called: those of some sections do not replace those of all.
+    pub fn results(&self, command: &str) -> String {
+        let values = self.list.iter().filter_map(ValueEnum::to_possible_value);
+        let names = values.map(|value| value.get_name().to_owned());
+        let words = [command.to_owned()].into_iter().chain(names).filter(|word| !word.is_empty());
+        words.collect::<Vec<String>>().join("-")
+    }
+}
+
+/// Has `measure` fill a run in which those of `kinds` take part that the options ask for, and writes the report, which
+/// is told what `measure` returned.
+pub fn carry_out<T>(
+    options: &Common,
+    kinds: &[Kind],
+    stop: &AtomicBool,
+    measure: impl FnOnce(&mut Run<'_>) -> Result<T, String>,
+    report: impl FnOnce(&[Kind], &Results, T) -> Report,
+) -> Result<(), String> {
+    let environment = Environment::read();
+    let contenders = find_all(options, kinds)?;
+    let mut run = Run::new(options, &contenders, stop)?;
+    let told = measure(&mut run)?;
+    let kinds: Vec<Kind> = contenders.iter().map(|contender| contender.kind).collect();
+    report(&kinds, &run.results, told).write(options, &environment, &contenders, &run.results)
+}
 
 pub struct Run<'a> {
     pub options: &'a Common,
@@ -31,7 +78,22 @@ impl<'a> Run<'a> {
         Ok(Self { options, contenders, stop, results: Results::default(), rep: 0, started: 0 })
     }
 
-    pub fn reps(&self) -> u32 {
+    /// Makes every measurement of the sections asked for once in each repetition.
+    pub fn repeat<S: ValueEnum + Copy + PartialEq + Send + Sync>(
+        &mut self,
+        sections: &Sections<S>,
+        mut measure: impl FnMut(&mut Self, S) -> Result<(), String>,
+    ) -> Result<(), String> {
+        for rep in 0..self.reps() {
+            self.rep = rep;
+            for &section in S::value_variants().iter().filter(|section| sections.wants(section)) {
+                measure(self, section)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn reps(&self) -> u32 {
         if self.options.quick { 1 } else { self.options.reps }
     }
 
