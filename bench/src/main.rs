@@ -1,5 +1,5 @@
 //! `torc-bench peers`: Torc beside Redis, Valkey and kevy on one core each; `torc-bench log`: Torc beside Redis and
-//! Valkey with files and replicas; `torc-bench memory`: bytes by type and size; and what the bars say. `torc-bench micro`:
+//! Valkey with files and replicas; `torc-bench memory`: bytes by type and size; and what the bars say. `torc-bench sweep`: latency against throughput. `torc-bench micro`:
 //! parts of Torc by themselves. This file is the command line; `peers`, `log`, `memory` and `micro` are the procedures,
 //! `run` is what the first three share, `servers` starts and stops, `client` asks and fills, `link` stands between replica
 //! and primary, `load` drives, `tape` is what instructions are counted over, `measure` reads the kernel's accounts,
@@ -18,6 +18,7 @@ mod report;
 mod results;
 mod run;
 mod servers;
+mod sweep;
 mod tape;
 
 use std::{
@@ -42,6 +43,8 @@ enum Job {
     Peers(peers::Options),
     /// Measure the log, snapshots, loading and replication, and judge the bars
     Log(log::Options),
+    /// Search the highest rate at which each server meets an objective, and draw latency against throughput
+    Sweep(sweep::Options),
     /// Measure bytes per key and per element, by type and size
     Memory(memory::Options),
     /// Time Torc's parts by themselves: cargo bench, its estimates collected
@@ -121,6 +124,7 @@ fn run(job: &Job) -> Result<(), String> {
     match job {
         Job::Peers(options) => peers::run(options, &stop),
         Job::Log(options) => log::run(options, &stop),
+        Job::Sweep(options) => sweep::run(options, &stop),
         Job::Memory(options) => memory::run(options, &stop),
         Job::Micro(options) => micro::run(options),
     }

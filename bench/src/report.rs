@@ -167,17 +167,21 @@ pub fn write_files(
     json: &Value,
     table: &str,
 ) -> Result<(), String> {
+    let name = if name.is_empty() { String::new() } else { format!("-{name}") };
+    write_file(out, quick, &format!("results{name}.json"), &format!("{json:#}\n"))?;
+    write_file(out, quick, &format!("RESULTS{name}.md"), table)?;
+    println!("{table}");
+    Ok(())
+}
+
+/// Writes one file of a command's results.
+pub fn write_file(out: Option<&Path>, quick: bool, file: &str, text: &str) -> Result<(), String> {
     let usual = if quick { std::env::temp_dir().join("torc-bench-quick") } else { KEPT.into() };
     let dir = out.unwrap_or(&usual);
     fs::create_dir_all(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
-    let name = if name.is_empty() { String::new() } else { format!("-{name}") };
-    let json = format!("{json:#}\n");
-    for (file, text) in [(format!("results{name}.json"), &*json), (format!("RESULTS{name}.md"), table)] {
-        let path = dir.join(file);
-        fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))?;
-        eprintln!("wrote {}", path.display());
-    }
-    println!("{table}");
+    let path = dir.join(file);
+    fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))?;
+    eprintln!("wrote {}", path.display());
     Ok(())
 }
 

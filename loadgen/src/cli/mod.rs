@@ -28,6 +28,7 @@ pub use report::{CompareArgs, ReportArgs};
 pub use scale::{AgentArgs, Scale};
 pub use sweep::SweepArgs;
 pub use target::TargetArgs;
+pub use values::objective;
 
 /// Loads a RESP server and measures how it answers.
 #[derive(Parser, Debug)]

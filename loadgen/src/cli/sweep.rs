@@ -95,7 +95,8 @@ impl SweepArgs {
         self.uri
             .iter()
             .map(|(name, target)| {
-                let base = Plan { clients: 50, ..Plan::closed(target.clone(), keys, End::Time(self.test_time)) };
+                let base =
+                    Plan { clients: 50, ..Plan::closed(target.clone(), keys, End::Time(self.test_time)) };
                 let plan = self.data.apply(self.walk.apply(self.crowd.apply(base)), compat);
                 if plan.data.expiry.is_some() {
                     crate::traffic::mix::expire(&mut mix);
