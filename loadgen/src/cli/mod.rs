@@ -86,7 +86,7 @@ pub struct PassArgs {
 #[derive(Args, Debug)]
 pub struct SelftestArgs {
     /// Length of each measurement
-    #[arg(long, value_parser = values::duration, default_value = "2")]
+    #[arg(long, value_parser = values::duration, default_value = "3")]
     test_time: Duration,
     /// CPUs of the generator and of the responder
     #[arg(long, value_delimiter = ',', default_value = "0,1")]

@@ -32,6 +32,9 @@ const CLIENTS: usize = 50;
 const KEYS: u64 = 100_000;
 const VALUE_SIZE: usize = 16;
 
+/// How often the generator and redis-benchmark take turns.
+const ROUNDS: u32 = 4;
+
 /// Least requests per second at a pipeline of 16 from one core.
 const RATE_BAR: f64 = 1.5e6;
 
@@ -69,6 +72,14 @@ struct Speed {
     rate: f64,
     /// CPU time of a request.
     cpu_ns: f64,
+}
+
+impl Speed {
+    const WORST: Self = Self { rate: 0.0, cpu_ns: f64::INFINITY };
+
+    fn best(self, other: Self) -> Self {
+        Self { rate: self.rate.max(other.rate), cpu_ns: self.cpu_ns.min(other.cpu_ns) }
+    }
 }
 
 /// One line of the table.
@@ -134,10 +145,8 @@ impl Bench<'_> {
     fn speeds(&self, findings: &mut Vec<Finding>) -> Result<f64, Fault> {
         let mut fastest = 0.0;
         for pipeline in [1, 16] {
-            let outcome = run(&self.plan(pipeline, End::Time(self.settings.length)), self.stop)?;
-            let requests = outcome.answered().max(1);
-            let cpu_ns = outcome.busiest_thread * outcome.elapsed_ns as f64 / requests as f64;
-            fastest = outcome.rate();
+            let (ours, peer) = self.race(pipeline)?;
+            fastest = ours.rate;
             let what = format!("fastest rate, P={pipeline}, one core");
             let found = format!("{fastest:.0}/s");
             findings.push(if pipeline == 16 {
@@ -145,31 +154,40 @@ impl Bench<'_> {
             } else {
                 Finding::plain(what, found)
             });
-            let what = format!("CPU per request, P={pipeline}");
-            let peer = peer::redis_benchmark(
-                &self.settings.redis_benchmark,
-                self.responder.address,
-                pipeline,
-                requests,
-                self.settings.loader_cpu,
-                self.stop,
-            );
+            let (what, own) = (format!("CPU per request, P={pipeline}"), format!("{:.0} ns", ours.cpu_ns));
             findings.push(match peer {
                 Some(peer) => Finding::judged(
                     what,
                     format!(
-                        "{cpu_ns:.0} ns; redis-benchmark {:.0} ns at {:.0}/s: {:.2} of it",
+                        "{own}; redis-benchmark {:.0} ns at {:.0}/s: {:.2} of it",
                         peer.cpu_ns,
                         peer.rate,
-                        cpu_ns / peer.cpu_ns
+                        ours.cpu_ns / peer.cpu_ns
                     ),
                     format!("<= {CPU_BAR} of redis-benchmark's"),
-                    cpu_ns <= peer.cpu_ns * CPU_BAR,
+                    ours.cpu_ns <= peer.cpu_ns * CPU_BAR,
                 ),
-                None => Finding::plain(what, format!("{cpu_ns:.0} ns (no redis-benchmark to compare with)")),
+                None => Finding::plain(what, format!("{own} (no redis-benchmark to compare with)")),
             });
         }
         Ok(fastest)
+    }
+
+    /// Both programs in turn, and the best of each: what else the machine does can only make them look worse.
+    fn race(&self, pipeline: usize) -> Result<(Speed, Option<Speed>), Fault> {
+        let (mut ours, mut peer) = (Speed::WORST, None::<Speed>);
+        for _ in 0..ROUNDS {
+            let outcome = run(&self.plan(pipeline, End::Time(self.settings.length / ROUNDS)), self.stop)?;
+            let requests = outcome.answered().max(1);
+            let cpu_ns = outcome.busiest_thread * outcome.elapsed_ns as f64 / requests as f64;
+            ours = ours.best(Speed { rate: outcome.rate(), cpu_ns });
+            let program = &self.settings.redis_benchmark;
+            let (target, cpu) = (self.responder.address, self.settings.loader_cpu);
+            if let Some(speed) = peer::redis_benchmark(program, target, pipeline, requests, cpu, self.stop) {
+                peer = Some(peer.unwrap_or(Speed::WORST).best(speed));
+            }
+        }
+        Ok((ours, peer))
     }
 
     /// How far the achieved rate is from the one asked for, up to 80 % of the fastest.
