@@ -115,7 +115,16 @@ fn flatten(path: String, value: &Value, rows: &mut Vec<(String, String)>) {
         }
         Value::Null => {}
         Value::String(text) => rows.push((path, text.clone())),
+        Value::Array(items) if items.iter().any(Value::is_object) => {
+            for (index, item) in items.iter().enumerate() {
+                flatten(format!("{path}.{}", index + 1), item, rows);
+            }
+        }
         Value::Array(items) if items.is_empty() => {}
+        Value::Array(items) => {
+            let words = items.iter().map(|item| item.as_str().map_or_else(|| item.to_string(), String::from));
+            rows.push((path, words.collect::<Vec<_>>().join(" ")));
+        }
         // As it was typed: 30, not 30.0.
         Value::Number(number) if number.as_f64().is_some_and(|number| number.fract() == 0.0) => {
             rows.push((path, format!("{:.0}", number.as_f64().unwrap_or_default())));

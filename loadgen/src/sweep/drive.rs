@@ -128,8 +128,8 @@ impl Driver<'_> {
             Phase::Search => self.times.search,
             Phase::Fixed { .. } => self.times.fixed,
         };
-        // A quantile is trusted with a hundred samples beyond it.
-        let needed = 100.0 / (1.0 - self.objective.quantile) / step.rate;
+        // A quantile is trusted with a hundred samples beyond it; arrivals are random, hence some more.
+        let needed = 115.0 / (1.0 - self.objective.quantile) / step.rate;
         Duration::try_from_secs_f64(needed).map_or(base, |needed| needed.clamp(base, base * STRETCH))
     }
 }
