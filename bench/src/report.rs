@@ -41,9 +41,7 @@ impl Environment {
             load_average: read("/proc/loadavg").split(' ').next().unwrap_or_default().to_owned(),
         }
     }
-}
 
-impl Environment {
     pub fn machine(&self) -> String {
         format!("{} × {}, Linux {}", self.cpus, self.cpu, self.kernel)
     }

@@ -31,12 +31,14 @@ impl<S: ValueEnum + PartialEq + Send + Sync + 'static> Sections<S> {
         self.list.is_empty() || self.names(section)
     }
 
-    /// What the results of `command` are called: those of some sections do not replace those of all.
-    pub fn results(&self, command: &str) -> String {
+    /// What the files are called: `all` with all sections, else `command` and those that were asked for, so that
+    /// they do not replace the whole.
+    pub fn results(&self, all: &str, command: &str) -> String {
+        if self.list.is_empty() {
+            return all.to_owned();
+        }
         let values = self.list.iter().filter_map(ValueEnum::to_possible_value);
-        let names = values.map(|value| value.get_name().to_owned());
-        let words = [command.to_owned()].into_iter().chain(names).filter(|word| !word.is_empty());
-        words.collect::<Vec<String>>().join("-")
+        values.fold(command.to_owned(), |name, value| name + "-" + value.get_name())
     }
 }
 
@@ -131,4 +133,17 @@ impl<'a> Run<'a> {
 /// Confines this program, and the load it starts, to `cpus`.
 pub fn pin(cpus: &[usize]) -> Result<(), String> {
     torc_loadgen::pin(cpus).map_err(|error| format!("cannot run on CPU {cpus:?}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::peers::Section;
+
+    #[test]
+    fn results_of_some_sections_have_a_name_of_their_own() {
+        let results = |list| Sections { list }.results("", "peers");
+        assert_eq!(results(Vec::new()), "");
+        assert_eq!(results(vec![Section::Memory, Section::Idle]), "peers-memory-idle");
+    }
 }

@@ -34,7 +34,7 @@ pub fn report(options: &Options, kinds: &[Kind], results: &Results) -> Report {
              `away` cuts a replica's link while the primary takes SETs as fast as it can; `join` has five replicas come \
              at once amid such writes."
         ),
-        name: options.sections.results("log"),
+        name: options.sections.results("log", "log"),
         bars: verdicts(results),
         tables,
     }

@@ -34,7 +34,7 @@ pub fn report(
     Report {
         title: "What keys take in memory",
         about: about(options, lacking),
-        name: options.sections.results("memory"),
+        name: options.sections.results("memory", "memory"),
         bars: Vec::new(),
         tables,
     }

@@ -39,7 +39,7 @@ pub fn report(options: &Options, kinds: &[Kind], results: &Results) -> Report {
             options.common.load_cpu,
             if results.has(Metric::Instructions) { INSTRUCTIONS } else { "" },
         ),
-        name: options.sections.results(""),
+        name: options.sections.results("", "peers"),
         bars: verdicts(results),
         tables,
     }
