@@ -8,8 +8,9 @@ use std::{
 
 use clap::Parser;
 use torc_loadgen::{
-    cli::{Cli, Job, Measurement, Out, compat},
-    document::Verdict,
+    agent::{self, Agent},
+    cli::{AgentArgs, Cli, Job, Measurement, Out, Scale, SelftestArgs, compat, without_secrets},
+    document::{Document, Verdict},
     engine::run_watched,
     environment,
     plan::Plan,
@@ -37,14 +38,23 @@ fn start() -> Result<u8, String> {
             .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)))
             .map_err(|error| error.to_string())?;
     }
-    if let Job::Selftest(args) = &cli.job {
-        let holds = selftest::selftest(&args.settings(), &stop).map_err(|fault| fault.to_string())?;
-        return Ok(if holds { 0 } else { 3 });
+    let argv = without_secrets(&argv);
+    let Some(Measurement { plan, out }) = cli.job.measurement()? else {
+        return match &cli.job {
+            Job::Agent(args) => serve(args, argv, &stop),
+            Job::Selftest(args) => selftest(args, &stop),
+            Job::Run(_) | Job::Fill(_) | Job::Verify(_) => unreachable!("these are measurements"),
+        };
+    };
+    match &cli.job {
+        Job::Run(args) if !args.scale.agents.is_empty() => lead_agents(&plan, &args.scale, out, argv, &stop),
+        _ => load(&plan, out, argv, &stop),
     }
-    match cli.job.measurement()? {
-        Some(Measurement { plan, out }) => load(&plan, out, argv, &stop),
-        None => Ok(0),
-    }
+}
+
+fn selftest(args: &SelftestArgs, stop: &AtomicBool) -> Result<u8, String> {
+    let holds = selftest::selftest(&args.settings(), stop).map_err(|fault| fault.to_string())?;
+    Ok(if holds { 0 } else { 3 })
 }
 
 fn load(plan: &Plan, out: &Out, argv: Vec<String>, stop: &AtomicBool) -> Result<u8, String> {
@@ -57,11 +67,39 @@ fn load(plan: &Plan, out: &Out, argv: Vec<String>, stop: &AtomicBool) -> Result<
     let outcome = ran.map_err(|fault| fault.to_string())?;
     let document = summary::document(plan, &outcome, env, server);
     print!("{}", report::text(plan, &outcome, &document.verdict));
+    finish(&document, out)
+}
+
+fn finish(document: &Document, out: &Out) -> Result<u8, String> {
     if let Some(path) = &out.json_out_file {
-        let json = serde_json::to_string_pretty(&document).map_err(|error| error.to_string())?;
+        let json = serde_json::to_string_pretty(document).map_err(|error| error.to_string())?;
         std::fs::write(path, json + "\n").map_err(|error| format!("{}: {error}", path.display()))?;
     }
     Ok(exit_code(&document.verdict, out.fail_on_invalid))
+}
+
+/// Waits for leaders until a signal comes.
+fn serve(args: &AgentArgs, argv: Vec<String>, stop: &AtomicBool) -> Result<u8, String> {
+    let run = |plan: &Plan, hooks: agent::Hooks<'_>| agent::run(plan, hooks, argv.clone());
+    let agent = Agent::bind(&args.listen, args.token()?, &run)?;
+    println!("waiting for leaders on {}", agent.address());
+    agent.serve(stop, &|line| eprintln!("torc-loadgen: {line}"));
+    Ok(0)
+}
+
+fn lead_agents(
+    plan: &Plan,
+    scale: &Scale,
+    out: &Out,
+    argv: Vec<String>,
+    stop: &AtomicBool,
+) -> Result<u8, String> {
+    let token = scale.token()?.ok_or("--agents needs --token-file")?;
+    let env = environment::env(plan, argv);
+    let led = agent::lead(plan, &scale.agents, &token, stop)?;
+    let document = Document { env, ..led };
+    print!("{}", report::of_agents(&document)?);
+    finish(&document, out)
 }
 
 /// Figures that do not measure the server say nothing of an objective either.

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use hdrhistogram::Histogram;
 
 use crate::{
-    document::Verdict,
+    document::{Document, Verdict},
     plan::{Load, Plan},
     stats::{CommandStats, Outcome, Trust, trust},
 };
@@ -69,4 +69,34 @@ fn shown(latencies: &Histogram<u64>, quantile: f64) -> String {
         Trust::Some => format!("{us:.1}*"),
         Trust::Full => format!("{us:.1}"),
     }
+}
+
+/// The report of a run that several processes made, from its document alone.
+pub fn of_agents(document: &Document) -> Result<String, String> {
+    let mut out = format!(
+        "{:<10}{:>11}{:>11}{:>9}{:>9}{:>10}{:>11}\n",
+        "", "requests", "per s", "errors", "p50", "p99", "max"
+    );
+    for result in &document.results {
+        let response = result.response.histogram()?;
+        let us = |ns: u64| ns as f64 / 1000.0;
+        let errors: u64 = result.errors.values().sum();
+        let _ = writeln!(
+            out,
+            "{:<10}{:>11}{:>11.0}{errors:>9}{:>9.1}{:>10.1}{:>11.1}",
+            result.cmd,
+            result.answered,
+            result.achieved,
+            us(response.value_at_quantile(0.5)),
+            us(response.value_at_quantile(0.99)),
+            us(response.max()),
+        );
+    }
+    let Verdict { valid, reasons, slo_missed } = &document.verdict;
+    let verdict = if *valid { "VALID".into() } else { format!("INVALID: {}", reasons.join("; ")) };
+    let _ = writeln!(out, "loader: cpu {:.0}% max  {verdict}", document.loader_cpu * 100.0);
+    for missed in slo_missed {
+        let _ = writeln!(out, "{missed}");
+    }
+    Ok(out)
 }
