@@ -3,7 +3,7 @@
 use hdrhistogram::{Histogram, serialization::Deserializer};
 
 use crate::{
-    document::Verdict,
+    document::{Document, Verdict},
     plan::{Load, Plan},
     stats::{Outcome, Second, Trust, latencies, trust},
 };
@@ -15,7 +15,7 @@ const LAG_ALLOWED_NS: u64 = 50_000;
 const LAG_SHARE: u64 = 10;
 
 /// Share of a CPU beyond which a thread of the generator is itself the bottleneck.
-const CPU_ALLOWED: f64 = 0.85;
+pub const CPU_ALLOWED: f64 = 0.85;
 
 /// Least share of the offered load that must be answered in its time.
 const ACHIEVED: f64 = 0.99;
@@ -89,9 +89,7 @@ fn failures(outcome: &Outcome) -> Vec<String> {
 /// What the generator itself could not do.
 fn loader(outcome: &Outcome) -> Vec<String> {
     let mut reasons = Vec::new();
-    let lag = outcome.lag.value_at_quantile(0.99);
-    let allowed = (outcome.total().response.value_at_quantile(0.99) / LAG_SHARE).max(LAG_ALLOWED_NS);
-    if !outcome.lag.is_empty() && lag > allowed {
+    if let Some(lag) = late(&outcome.lag, outcome.total().response.value_at_quantile(0.99)) {
         reasons.push(format!("the loop ran late: lag p99 {} µs", lag / 1000));
     }
     if outcome.busiest_thread > CPU_ALLOWED {
@@ -99,6 +97,19 @@ fn loader(outcome: &Outcome) -> Vec<String> {
         reasons.push(format!("the loader's CPU is spent: {percent:.0} % of one by one thread"));
     }
     reasons
+}
+
+/// Whether the generator itself could not do what the run that `document` tells of asked for.
+pub fn loader_fault(document: &Document) -> Result<bool, String> {
+    let lag = document.lag.histogram()?;
+    let late = late(&lag, document.response()?.value_at_quantile(0.99));
+    Ok(late.is_some() || document.loader_cpu > CPU_ALLOWED)
+}
+
+/// p99 of the lag if it is more than the response p99 allows.
+fn late(lag: &Histogram<u64>, response_p99: u64) -> Option<u64> {
+    let p99 = lag.value_at_quantile(0.99);
+    (!lag.is_empty() && p99 > (response_p99 / LAG_SHARE).max(LAG_ALLOWED_NS)).then_some(p99)
 }
 
 fn saturation(plan: &Plan, outcome: &Outcome, loader_sound: bool) -> Option<String> {

@@ -7,7 +7,9 @@ mod data;
 mod load;
 mod mix;
 mod out;
+mod report;
 mod scale;
+mod sweep;
 mod target;
 mod values;
 
@@ -21,9 +23,12 @@ use crate::{
     plan::{End, Plan},
     selftest::Settings,
 };
-pub use out::Out;
+pub use out::{Out, Shown};
+pub use report::{CompareArgs, ReportArgs};
 pub use scale::{AgentArgs, Scale};
+pub use sweep::SweepArgs;
 pub use target::TargetArgs;
+pub use values::objective;
 
 /// Loads a RESP server and measures how it answers.
 #[derive(Parser, Debug)]
@@ -45,6 +50,12 @@ pub enum Job {
     Agent(AgentArgs),
     /// GET every key of the range once and check what `fill --data-verify` or `run --data-verify` wrote
     Verify(PassArgs),
+    /// Find the highest rate at which each of several servers meets an objective, and draw latency against throughput
+    Sweep(Box<SweepArgs>),
+    /// Lay the reports of several runs over each other
+    Compare(CompareArgs),
+    /// Render the report of an earlier run or sweep again
+    Report(ReportArgs),
     /// Measure this program itself against a responder that does nothing
     Selftest(SelftestArgs),
 }
@@ -108,18 +119,24 @@ impl SelftestArgs {
 pub struct Measurement<'a> {
     pub plan: Plan,
     pub out: &'a Out,
+    /// Who makes it, if not this process.
+    pub scale: Option<&'a Scale>,
 }
 
 impl Job {
     /// The run this command line asks for, if it asks for one.
     pub fn measurement(&self) -> Result<Option<Measurement<'_>>, String> {
-        let (plan, out) = match self {
-            Self::Run(args) => (args.plan()?, &args.out),
-            Self::Fill(args) => (args.plan(|target, keys| Plan::fill(target, keys, 0))?, &args.out),
-            Self::Verify(args) => (args.plan(Plan::verify)?, &args.out),
-            Self::Agent(_) | Self::Selftest(_) => return Ok(None),
+        let (plan, out, scale) = match self {
+            Self::Run(args) => {
+                (args.plan()?, &args.out, Some(&args.scale).filter(|scale| !scale.agents.is_empty()))
+            }
+            Self::Fill(args) => (args.plan(|target, keys| Plan::fill(target, keys, 0))?, &args.out, None),
+            Self::Verify(args) => (args.plan(Plan::verify)?, &args.out, None),
+            Self::Agent(_) | Self::Selftest(_) | Self::Sweep(_) | Self::Compare(_) | Self::Report(_) => {
+                return Ok(None);
+            }
         };
-        Ok(Some(Measurement { plan, out }))
+        Ok(Some(Measurement { plan, out, scale }))
     }
 }
 

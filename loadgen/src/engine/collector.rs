@@ -99,12 +99,15 @@ impl<'a> Collector<'a> {
             }
             let done = sum.finish(second);
             self.outcome.elapsed_ns = ((done.t + done.seconds) * SECOND as f64) as u64;
+            self.outcome.scheduled_ns = if self.open { self.outcome.elapsed_ns } else { 0 };
             (self.watch)(&done, &self.outcome);
             self.outcome.series.push(done);
         }
     }
 
     pub fn finish(mut self) -> Outcome {
+        // The threads know them exactly.
+        (self.outcome.elapsed_ns, self.outcome.scheduled_ns) = (0, 0);
         let share = |thread: &Thread| thread.busy as f64 / thread.length.max(1) as f64;
         self.outcome.busiest_thread = self.threads.iter().map(share).fold(0.0, f64::max);
         self.outcome

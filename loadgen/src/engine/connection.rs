@@ -28,10 +28,11 @@ struct Group {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// Connecting: so many replies of the greeting are to come, since that stamp.
+    /// Connecting since that stamp: so many replies of the greeting are to come. `again` if the attempt before failed.
     Opening {
         replies: usize,
         since: u64,
+        again: bool,
     },
     Ready,
     Dead,
@@ -110,10 +111,10 @@ impl Connection {
         }
     }
 
-    /// One that is being opened at `now`, as `opening` says.
-    pub fn opening(opening: Opening, left: u64, cluster: bool, now: u64) -> Self {
-        let Opening { link, peer, greeting, replies } = opening;
-        let state = State::Opening { replies, since: now };
+    /// One that is being opened, as `opening` says.
+    pub fn opening(opening: Opening, left: u64, cluster: bool) -> Self {
+        let Opening { link, peer, greeting, replies, since, again } = opening;
+        let state = State::Opening { replies, since, again };
         Self { state, out: greeting, ..Self::new(Opened { link, peer }, left, cluster) }
     }
 
@@ -132,6 +133,11 @@ impl Connection {
 
     pub fn alive(&self) -> bool {
         self.state != State::Dead
+    }
+
+    /// It was lost before and has not come back since.
+    pub fn missing(&self) -> bool {
+        matches!(self.state, State::Opening { again: true, .. })
     }
 
     /// How many more requests it takes now, with at most `pipeline` outstanding.

@@ -46,12 +46,15 @@ pub struct Opening {
     pub peer: Peer,
     pub greeting: Vec<u8>,
     pub replies: usize,
+    pub since: u64,
+    /// The attempt before failed.
+    pub again: bool,
 }
 
-/// Begins to open a connection to `peer`, without waiting.
-pub fn begin(dialer: &Dialer, peer: &Peer) -> io::Result<Opening> {
+/// Begins, at `since`, to open a connection to `peer`, without waiting.
+pub fn begin(dialer: &Dialer, peer: &Peer, since: u64, again: bool) -> io::Result<Opening> {
     let (greeting, replies) = dialer.opening(peer.role);
-    Ok(Opening { link: dialer.begin(peer)?, peer: peer.clone(), greeting, replies })
+    Ok(Opening { link: dialer.begin(peer)?, peer: peer.clone(), greeting, replies, since, again })
 }
 
 impl Site {

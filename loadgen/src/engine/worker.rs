@@ -301,7 +301,7 @@ impl<'a> Worker<'a> {
             self.ended.last_reply = received.now;
         }
         if self.connections[index].spent() {
-            self.reopen(index);
+            self.reopen(index, false);
         } else if matches!(work, Work::Closed(_)) {
             let now = self.clock.ns();
             self.refill(index, work, recorder, now);
@@ -414,10 +414,10 @@ impl<'a> Worker<'a> {
     fn lose(&mut self, index: usize, error: &io::Error, recorder: &mut Recorder) {
         let now = self.clock.ns();
         let connection = &mut self.connections[index];
+        let missing = connection.missing();
         self.outstanding -= connection.outstanding();
         connection.abandon(now, recorder);
-        self.ended.lost += 1;
-        self.ended.lost_text.get_or_insert_with(|| error.to_string());
+        self.count_lost(error, missing);
         if self.plan.reconnect_interval.is_some() {
             self.retries.push_back((now + RETRY_AFTER, index));
         } else {
@@ -428,22 +428,28 @@ impl<'a> Worker<'a> {
         }
     }
 
+    /// However often it fails to come back, a connection is lost once.
+    fn count_lost(&mut self, error: &io::Error, already: bool) {
+        self.ended.lost += u64::from(!already);
+        self.ended.lost_text.get_or_insert_with(|| error.to_string());
+    }
+
     fn retry(&mut self, now: u64) {
         while let Some(&(from, index)) = self.retries.front()
             && from <= now
         {
             self.retries.pop_front();
-            self.reopen(index);
+            self.reopen(index, true);
         }
     }
 
-    /// Closes connection `index`, on which nothing is outstanding, and begins to open it anew.
-    fn reopen(&mut self, index: usize) {
+    /// Closes connection `index`, on which nothing is outstanding, and begins to open it anew; `again` if it is lost.
+    fn reopen(&mut self, index: usize, again: bool) {
         let peer = self.connections[index].peer().clone();
-        match self.connection_to(&peer, index) {
+        match self.connection_to(&peer, index, again) {
             Ok(connection) => self.connections[index] = connection,
             Err(error) => {
-                self.ended.lost_text.get_or_insert_with(|| error.to_string());
+                self.count_lost(&error, again);
                 self.retries.push_back((self.clock.ns() + RETRY_AFTER, index));
             }
         }
@@ -452,24 +458,24 @@ impl<'a> Worker<'a> {
     /// One more connection, to a node that has joined; its index.
     fn connect_later(&mut self, peer: &Peer) -> Option<usize> {
         let index = self.connections.len();
-        match self.connection_to(peer, index) {
+        match self.connection_to(peer, index, false) {
             Ok(connection) => {
                 self.connections.push(connection);
                 self.alive += 1;
                 Some(index)
             }
             Err(error) => {
-                self.ended.lost_text.get_or_insert_with(|| error.to_string());
+                self.count_lost(&error, false);
                 None
             }
         }
     }
 
     /// A connection that is being opened, whose events will bear `index`.
-    fn connection_to(&self, peer: &Peer, index: usize) -> io::Result<Connection> {
+    fn connection_to(&self, peer: &Peer, index: usize, again: bool) -> io::Result<Connection> {
         let left = self.plan.reconnect_interval.unwrap_or(u64::MAX);
-        let opening = begin(&self.site.dialer, peer)?;
-        let mut connection = Connection::opening(opening, left, self.cluster.is_some(), self.clock.ns());
+        let opening = begin(&self.site.dialer, peer, self.clock.ns(), again)?;
+        let mut connection = Connection::opening(opening, left, self.cluster.is_some());
         epoll::add(&self.epoll, connection.link(), EventData::new_u64(index as u64), INTEREST)?;
         // A unix socket is connected at once, and then its edge has passed.
         connection.flush()?;

@@ -240,6 +240,8 @@ fn an_agent_that_dies_is_named_and_what_it_measured_is_not_lost() {
         document.results[0].response.count,
         answered + document.results[0].errors.values().sum::<u64>()
     );
+    let offered = document.results[0].offered;
+    assert!((1_800.0..2_200.0).contains(&offered), "{offered} offered");
     let first = &document.series[0];
     assert!((1_800..2_200).contains(&first.ops), "{} in the first second", first.ops);
 }

@@ -70,7 +70,7 @@ pub struct Cluster {
     owners: Vec<Owners>,
     /// Connections of a node that joins later.
     lanes: usize,
-    /// Node that takes the next request without a key.
+    /// Node whose turn it is where any will do.
     turn: usize,
     /// A request whose node's stage is full.
     held: Option<(usize, Staged)>,
@@ -140,8 +140,8 @@ impl Cluster {
     fn route(&mut self, command: u16, bytes: &[u8]) -> usize {
         let route = self.routes[usize::from(command)];
         let Some(key) = route.key.and_then(|index| word(bytes, index)) else {
-            self.turn = (self.turn + 1) % self.owners.len();
-            return self.owners[self.turn].writer;
+            self.turn = (self.turn + 1) % self.nodes.len();
+            return self.owners[self.turn % self.owners.len()].writer;
         };
         // A slot that nobody serves is any node's to refuse.
         let owners = &mut self.owners[self.map.owner(slot(key)).unwrap_or(0)];
@@ -302,12 +302,14 @@ impl Cluster {
             }
             Some(Ok(Err(_)) | Err(TryRecvError::Disconnected)) => {
                 self.refresh = None;
-                // Whoever was asked may be gone; any other will do.
-                self.turn = (self.turn + 1) % self.nodes.len();
-                self.outdate(&self.nodes[self.turn].peer.address.clone());
+                // Whoever was asked may be gone.
+                self.outdate_by_turns();
             }
             Some(Err(TryRecvError::Empty)) => {}
             None if now >= self.refreshed.saturating_add(REFRESH_EVERY) => {
+                if self.deserted(worker) {
+                    self.outdate_by_turns();
+                }
                 if let Some(ask) = self.outdated.take() {
                     self.refreshed = now;
                     self.refresh = Some(fetch(self.dialer.clone(), ask));
@@ -315,6 +317,18 @@ impl Cluster {
             }
             None => {}
         }
+    }
+
+    /// Any node may know the map.
+    fn outdate_by_turns(&mut self) {
+        self.turn = (self.turn + 1) % self.nodes.len();
+        self.outdate(&self.nodes[self.turn].peer.address.clone());
+    }
+
+    /// Whether requests wait for a node that no connection leads to: another may be about to take its place.
+    fn deserted(&self, worker: &Worker<'_>) -> bool {
+        let reached = |node: &Node| node.connections.iter().any(|&index| worker.connections[index].alive());
+        self.nodes.iter().any(|node| !node.stage.is_empty() && !reached(node))
     }
 
     fn apply(&mut self, worker: &mut Worker<'_>, map: SlotMap, peers: Vec<Peer>) {
