@@ -1,7 +1,5 @@
 //! The live line: rate, latency and time left of the last second, on a terminal only.
 
-use std::time::Duration;
-
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{
@@ -33,6 +31,10 @@ impl Progress {
     }
 
     pub fn show(&mut self, second: &Second) {
+        // The stump that a run ends in says nothing of a rate.
+        if second.seconds < 0.5 {
+            return;
+        }
         self.answered += second.counts.answered();
         let rate = second.counts.answered() as f64 / second.seconds.max(1e-9);
         let passed = second.t + second.seconds;
@@ -61,5 +63,5 @@ impl Progress {
 }
 
 fn whole(seconds: f64) -> String {
-    format!("{:?}", Duration::from_secs(seconds.round() as u64))
+    format!("{seconds:.0}s")
 }

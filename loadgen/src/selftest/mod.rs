@@ -218,7 +218,8 @@ impl Bench<'_> {
 
 /// Time to record one request of an open loop, whose times are recorded one by one.
 fn recording() -> Finding {
-    const ROUNDS: usize = 10_000_000;
+    const RUNS: usize = 100;
+    const REQUESTS: usize = 100_000;
     let keys = KeyRange { first: 0, last: 1, pattern: Pattern::Random };
     let end = End::Requests(1);
     let load = Load::Open { rate: 1.0, arrival: Arrival::Poisson, end };
@@ -231,17 +232,22 @@ fn recording() -> Finding {
     let times: Vec<u64> = (0..4096).map(|_| 64_000 << (random.next_u64() % 4)).collect();
     let times: Vec<u64> = times.into_iter().map(|time| time + random.next_u64() % time).collect();
     let clock = Clock::start();
-    for round in 0..ROUNDS {
-        let now = 2_000_000;
-        let sent = now - times[round % times.len()];
-        let stamps = Stamps { intended: sent - (round as u64 & 0xFFF), sent };
-        recorder.noticed(stamps.intended, sent);
-        if recorder.measures(stamps.intended) {
-            recorder.reply(0, Answer::Value, 22);
-            recorder.times(0, stamps, now, 1);
+    // The best of many runs: what else the machine does can only make it look dearer.
+    let mut cost = f64::INFINITY;
+    for _ in 0..RUNS {
+        let before = clock.ns();
+        for round in 0..REQUESTS {
+            let now = 2_000_000;
+            let sent = now - times[round % times.len()];
+            let stamps = Stamps { intended: sent - (round as u64 & 0xFFF), sent };
+            recorder.noticed(stamps.intended, sent);
+            if recorder.measures(stamps.intended) {
+                recorder.reply(0, Answer::Value, 22);
+                recorder.times(0, stamps, now, 1);
+            }
         }
+        cost = cost.min((clock.ns() - before) as f64 / REQUESTS as f64);
     }
-    let cost = clock.ns() as f64 / ROUNDS as f64;
     // The recorder is used to its end, so that none of it can be optimised away.
     drop(std::hint::black_box(recorder));
     Finding::judged(

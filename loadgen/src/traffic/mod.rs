@@ -1,6 +1,11 @@
 //! Which request comes next: the commands of the mix in turn, their keys, their values, and the bytes of it all. Pure:
 //! the plan, its seed and the thread's number decide every byte, so the same plan sends the same requests to every
 //! server. Knows nothing of connections or time.
+//!
+//! What a seed repeats: with the same options, among them the number of threads, every thread sends the same requests
+//! in the same order, and in an open loop has the same intended stamps. What it cannot repeat: which connection takes
+//! a request and how the threads' requests interleave (both depend on when replies come), and how many requests a
+//! closed loop with a time limit gets to send. With one connection the server sees the same bytes.
 
 pub mod keys;
 pub mod mix;
