@@ -2,7 +2,8 @@
 //! node goes on to the right one with its stamps unchanged.
 //!
 //! Requests are drawn in the order of the seed. One whose node has no room is staged there, so that the others need
-//! not wait for that node; drawing stops when a stage is full.
+//! not wait for that node; drawing stops when a stage is full. In an open loop that is when it holds as many as the
+//! backlog may, so that a node that stalls does not stall the requests to the others.
 
 use std::{
     collections::VecDeque,
@@ -24,7 +25,7 @@ use crate::link::{
     slots::{SlotMap, slot, word},
 };
 
-/// Requests that wait for one node before no more are drawn.
+/// Closed loop: requests that wait for one node before no more are drawn.
 const STAGE: usize = 64;
 
 /// Shortest time between two refreshes of the map.
@@ -180,6 +181,10 @@ impl Cluster {
         {
             self.drop_unsent();
         }
+        let stage = match work {
+            Work::Closed(_) => STAGE,
+            Work::Open(open) => open.max_backlog(),
+        };
         let mut sent = false;
         for node in 0..self.nodes.len() {
             while !self.nodes[node].stage.is_empty()
@@ -196,7 +201,7 @@ impl Cluster {
             {
                 worker.dispatch(index, staged, recorder, now);
                 sent = true;
-            } else if self.nodes[node].stage.len() < STAGE {
+            } else if self.nodes[node].stage.len() < stage {
                 self.nodes[node].stage.push_back(staged);
             } else {
                 self.held = Some((node, staged));
