@@ -22,7 +22,7 @@ use super::{
 };
 use crate::link::{
     Address, Dialer, Fault, Peer, ReadFrom, Role,
-    slots::{SlotMap, slot, word},
+    slots::{Redirect, SlotMap, slot, word},
 };
 
 /// Closed loop: requests that wait for one node before no more are drawn.
@@ -250,33 +250,20 @@ impl Cluster {
     pub fn redirect(&mut self, worker: &mut Worker<'_>, redirected: Vec<Redirected>) {
         // Each goes to the front, so the first comes last.
         for Redirected { redirect, command, stamps, verify, bytes, hops } in redirected.into_iter().rev() {
-            let Some(node) =
-                self.find(&redirect.to, Role::Primary).or_else(|| self.join(worker, &redirect.to))
-            else {
-                // Where it was sent to is sent on to as well: the map's owner may know better.
-                let node = self.route(command, &bytes);
-                self.outdate(&self.nodes[node].peer.address.clone());
-                self.nodes[node].stage.push_front(Staged {
-                    command,
-                    verify,
-                    bytes,
-                    due: None,
-                    resent: Some(stamps),
-                    asking: false,
-                    hops: hops + 1,
-                });
-                continue;
-            };
-            if redirect.ask {
+            let Redirect { slot, to, ask } = redirect;
+            let known = self.find(&to, Role::Primary).or_else(|| self.join(worker, &to));
+            if ask {
                 worker.ended.asked += 1;
             } else {
                 worker.ended.moved += 1;
-                if self.map.reassign(redirect.slot, &redirect.to).is_ok() {
+                if known.is_some() && self.map.reassign(slot, &to).is_ok() {
                     self.assign();
                 }
-                self.outdate(&redirect.to);
+                self.outdate(&to);
             }
-            let (resent, asking) = (Some(stamps), redirect.ask);
+            // Without a way to where it shall go it asks again where that is, until its hops are spent.
+            let node = known.unwrap_or_else(|| self.route(command, &bytes));
+            let (resent, asking) = (Some(stamps), ask && known.is_some());
             let staged = Staged { command, verify, bytes, due: None, resent, asking, hops: hops + 1 };
             self.nodes[node].stage.push_front(staged);
         }
@@ -301,13 +288,13 @@ impl Cluster {
     /// Has the map fetched where it is out of date, by a thread that may wait, and takes what came.
     fn keep_up(&mut self, worker: &mut Worker<'_>, now: u64) {
         match self.refresh.as_ref().map(Receiver::try_recv) {
-            Some(Ok(Ok((map, peers)))) => {
+            Some(Ok(Ok((map, peers)))) if !map.shards().is_empty() => {
                 self.refresh = None;
                 self.apply(worker, map, peers);
             }
-            Some(Ok(Err(_)) | Err(TryRecvError::Disconnected)) => {
+            Some(Ok(_) | Err(TryRecvError::Disconnected)) => {
                 self.refresh = None;
-                // Whoever was asked may be gone.
+                // Whoever was asked may be gone, or out of the cluster.
                 self.outdate_by_turns();
             }
             Some(Err(TryRecvError::Empty)) => {}
