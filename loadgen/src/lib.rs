@@ -4,7 +4,7 @@
 //!
 //! `plan` says what to do; `traffic` which request comes next and `arrivals` when it is due, both pure; `engine` does
 //! it; `stats` is what it counts, `verdict` whether that measures the server, `summary` makes the report's data of it
-//! (`document`). Only `clock` reads time. Nothing here knows anything of Torc: every server is spoken to alike.
+//! (`document`), which `report` renders; `sweep` runs plans until it knows what a server takes. Only `clock` reads time. Nothing here knows anything of Torc: every server is spoken to alike.
 
 pub mod agent;
 pub mod arrivals;
@@ -18,8 +18,10 @@ pub mod plan;
 pub mod progress;
 pub mod replies;
 pub mod report;
+pub mod selftest;
 pub mod stats;
 pub mod summary;
+pub mod sweep;
 pub mod traffic;
 pub mod verdict;
 

@@ -3,7 +3,7 @@
 use hdrhistogram::{Histogram, serialization::Deserializer};
 
 use crate::{
-    document::Verdict,
+    document::{Document, Verdict},
     plan::{Load, Plan},
     stats::{Outcome, Second, Trust, latencies, trust},
 };
@@ -15,7 +15,7 @@ const LAG_ALLOWED_NS: u64 = 50_000;
 const LAG_SHARE: u64 = 10;
 
 /// Share of a CPU beyond which a thread of the generator is itself the bottleneck.
-const CPU_ALLOWED: f64 = 0.85;
+pub const CPU_ALLOWED: f64 = 0.85;
 
 /// Least share of the offered load that must be answered in its time.
 const ACHIEVED: f64 = 0.99;
@@ -89,9 +89,7 @@ fn failures(outcome: &Outcome) -> Vec<String> {
 /// What the generator itself could not do.
 fn loader(outcome: &Outcome) -> Vec<String> {
     let mut reasons = Vec::new();
-    let lag = outcome.lag.value_at_quantile(0.99);
-    let allowed = (outcome.total().response.value_at_quantile(0.99) / LAG_SHARE).max(LAG_ALLOWED_NS);
-    if !outcome.lag.is_empty() && lag > allowed {
+    if let Some(lag) = late(&outcome.lag, outcome.total().response.value_at_quantile(0.99)) {
         reasons.push(format!("the loop ran late: lag p99 {} µs", lag / 1000));
     }
     if outcome.busiest_thread > CPU_ALLOWED {
@@ -99,6 +97,19 @@ fn loader(outcome: &Outcome) -> Vec<String> {
         reasons.push(format!("the loader's CPU is spent: {percent:.0} % of one by one thread"));
     }
     reasons
+}
+
+/// Whether the generator itself could not do what the run that `document` tells of asked for.
+pub fn loader_fault(document: &Document) -> Result<bool, String> {
+    let lag = document.lag.histogram()?;
+    let late = late(&lag, document.response()?.value_at_quantile(0.99));
+    Ok(late.is_some() || document.loader_cpu > CPU_ALLOWED)
+}
+
+/// p99 of the lag if it is more than the response p99 allows.
+fn late(lag: &Histogram<u64>, response_p99: u64) -> Option<u64> {
+    let p99 = lag.value_at_quantile(0.99);
+    (!lag.is_empty() && p99 > (response_p99 / LAG_SHARE).max(LAG_ALLOWED_NS)).then_some(p99)
 }
 
 fn saturation(plan: &Plan, outcome: &Outcome, loader_sound: bool) -> Option<String> {
@@ -202,4 +213,131 @@ fn apart(thirds: &[&[&Second]; 3]) -> bool {
     let disjoint =
         |(low, high): (u64, u64), (other_low, other_high): (u64, u64)| high < other_low || other_high < low;
     disjoint(a, b) || disjoint(b, c) || disjoint(a, c)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        keys::{KeyRange, Pattern},
+        plan::{Arrival, End},
+        stats::{CommandStats, Counts, record},
+    };
+    use hdrhistogram::serialization::{Serializer, V2DeflateSerializer};
+    use std::time::Duration;
+
+    const SECONDS: u64 = 9;
+    const PER_SECOND: u64 = 1000;
+
+    fn plan() -> Plan {
+        let keys = KeyRange { first: 0, last: 9, pattern: Pattern::Random };
+        let end = End::Time(Duration::from_secs(SECONDS));
+        let load = Load::Open { rate: PER_SECOND as f64, arrival: Arrival::Constant, end };
+        Plan { load, ..Plan::closed(std::net::SocketAddr::from(([127, 0, 0, 1], 1)), keys, end) }
+    }
+
+    /// A faultless run in which second `index` had `ops(index)` requests of `us(index)` µs each.
+    fn outcome(ops: impl Fn(u64) -> u64, us: impl Fn(u64) -> u64) -> Outcome {
+        let mut outcome = Outcome::new(vec![CommandStats::new("GET", true)]);
+        outcome.elapsed_ns = SECONDS * 1_000_000_000;
+        outcome.scheduled_ns = outcome.elapsed_ns;
+        for index in 0..SECONDS {
+            let mut response = latencies();
+            record(&mut response, us(index) * 1000, ops(index));
+            let counts = Counts { offered: PER_SECOND, values: ops(index), ..Counts::default() };
+            outcome.commands[0].counts.merge(&counts);
+            outcome.commands[0].response.add(&response).expect("same bounds");
+            let mut histogram = Vec::new();
+            V2DeflateSerializer::new().serialize(&response, &mut histogram).expect("memory takes it");
+            outcome.series.push(Second {
+                t: index as f64,
+                seconds: 1.0,
+                counts,
+                p50: us(index) * 1000,
+                p99: us(index) * 1000,
+                max: us(index) * 1000,
+                lag_p99: 0,
+                cpu: 0.1,
+                histogram,
+            });
+        }
+        outcome
+    }
+
+    fn sound() -> Outcome {
+        outcome(|_| PER_SECOND, |_| 300)
+    }
+
+    fn reasons(outcome: &Outcome) -> String {
+        judge(&plan(), outcome).reasons.join("; ")
+    }
+
+    #[test]
+    fn a_steady_run_at_its_rate_is_valid() {
+        assert_eq!(judge(&plan(), &sound()), Verdict { valid: true, ..Verdict::default() });
+    }
+
+    #[test]
+    fn lag_counts_beyond_50_us_and_beyond_a_tenth_of_the_response_time() {
+        let lagging = |lag_us: u64, response_us: u64| {
+            let mut outcome = outcome(|_| PER_SECOND, |_| response_us);
+            record(&mut outcome.lag, lag_us * 1000, 100);
+            reasons(&outcome)
+        };
+        assert_eq!(lagging(49, 100), "");
+        assert!(lagging(60, 100).contains("lag p99 60 µs"));
+        assert_eq!(lagging(60, 700), "");
+        assert!(lagging(80, 700).contains("ran late"));
+    }
+
+    #[test]
+    fn a_spent_cpu_and_a_saturated_server_are_told_apart() {
+        let busy = Outcome { busiest_thread: 0.86, ..sound() };
+        assert!(reasons(&busy).contains("86 % of one by one thread"));
+        let slow = outcome(|_| 980, |_| 300);
+        assert!(
+            reasons(&slow).starts_with("the server is saturated: 980 of 1000 requests"),
+            "{}",
+            reasons(&slow)
+        );
+        let both = Outcome { busiest_thread: 0.9, ..slow };
+        assert!(!reasons(&both).contains("saturated") && reasons(&both).contains("less was achieved"));
+        assert_eq!(reasons(&outcome(|_| 991, |_| 300)), "");
+    }
+
+    #[test]
+    fn drift_is_noticed_and_noise_is_not() {
+        assert!(
+            reasons(&outcome(|second| 1000 + 10 * second, |_| 300)).contains("throughput differs by 6 %")
+        );
+        assert!(reasons(&outcome(|_| 1000, |second| 300 + 5 * second)).contains("p99 differs by 9 %"));
+        assert_eq!(reasons(&outcome(|_| 1000, |second| 300 + second)), "");
+        // One bad second, which lifts the p99 of its third, in each of two thirds.
+        let noisy = |second| if second == 1 || second == 7 { 900 } else { 300 };
+        assert_eq!(reasons(&outcome(|_| 1000, noisy)), "");
+    }
+
+    #[test]
+    fn objectives_need_samples_and_are_missed_by_any_command() {
+        let mut with = plan();
+        let objective = |quantile, limit_ns| Objective { text: "this".into(), quantile, limit_ns };
+        with.objectives = vec![objective(0.99, 400_000), objective(0.5, 200_000)];
+        let verdict = judge(&with, &sound());
+        assert_eq!((verdict.valid, verdict.slo_missed), (true, vec!["GET missed this: 0.300 ms".to_owned()]));
+        with.objectives = vec![objective(0.9999, 1)];
+        let verdict = judge(&with, &sound());
+        assert_eq!(verdict.reasons, ["9000 samples of GET are too few to judge this"]);
+    }
+
+    #[test]
+    fn misses_beyond_what_was_allowed_spoil_the_run() {
+        let mut with = plan();
+        with.min_hit_rate = Some(0.9);
+        let mut outcome = sound();
+        assert!(judge(&with, &outcome).valid);
+        outcome.commands[0].counts.nulls = 2000;
+        outcome.elapsed_ns = outcome.elapsed_ns * 11 / 9;
+        let reasons = judge(&with, &outcome).reasons;
+        assert_eq!(reasons, ["GET hit 81.82 % of the time, asked for were 90.00 %"]);
+    }
 }

@@ -7,9 +7,13 @@ mod data;
 mod load;
 mod mix;
 mod out;
+mod report;
 mod scale;
+mod sweep;
 mod target;
 mod values;
+
+use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
@@ -17,10 +21,14 @@ use crate::{
     keys::{KeyRange, Pattern},
     link::Target,
     plan::{End, Plan},
+    selftest::Settings,
 };
-pub use out::Out;
+pub use out::{Out, Shown};
+pub use report::{CompareArgs, ReportArgs};
 pub use scale::{AgentArgs, Scale};
+pub use sweep::SweepArgs;
 pub use target::TargetArgs;
+pub use values::objective;
 
 /// Loads a RESP server and measures how it answers.
 #[derive(Parser, Debug)]
@@ -42,6 +50,14 @@ pub enum Job {
     Agent(AgentArgs),
     /// GET every key of the range once and check what `fill --data-verify` or `run --data-verify` wrote
     Verify(PassArgs),
+    /// Find the highest rate at which each of several servers meets an objective, and draw latency against throughput
+    Sweep(Box<SweepArgs>),
+    /// Lay the reports of several runs over each other
+    Compare(CompareArgs),
+    /// Render the report of an earlier run or sweep again
+    Report(ReportArgs),
+    /// Measure this program itself against a responder that does nothing
+    Selftest(SelftestArgs),
 }
 
 #[derive(Args, Debug)]
@@ -75,15 +91,52 @@ pub struct PassArgs {
     pub out: Out,
 }
 
-impl Job {
-    /// The plan this command line asks for.
-    pub fn plan(&self) -> Result<Plan, String> {
-        match self {
-            Self::Run(args) => args.plan(),
-            Self::Fill(args) => args.plan(|target, keys| Plan::fill(target, keys, 0)),
-            Self::Verify(args) => args.plan(Plan::verify),
-            Self::Agent(_) => Err("an agent gets its plan from a leader".into()),
+#[derive(Args, Debug)]
+pub struct SelftestArgs {
+    /// Length of each measurement
+    #[arg(long, value_parser = values::duration, default_value = "3")]
+    test_time: Duration,
+    /// CPUs of the generator and of the responder
+    #[arg(long, value_delimiter = ',', default_value = "0,1")]
+    cpus: Vec<usize>,
+    /// What CPU time is compared with
+    #[arg(long, default_value = "redis-benchmark")]
+    redis_benchmark: String,
+}
+
+impl SelftestArgs {
+    pub fn settings(&self) -> Settings {
+        Settings {
+            length: self.test_time,
+            loader_cpu: self.cpus.first().copied().unwrap_or(0),
+            responder_cpu: self.cpus.get(1).copied(),
+            redis_benchmark: self.redis_benchmark.clone(),
         }
+    }
+}
+
+/// A job that is one run.
+pub struct Measurement<'a> {
+    pub plan: Plan,
+    pub out: &'a Out,
+    /// Who makes it, if not this process.
+    pub scale: Option<&'a Scale>,
+}
+
+impl Job {
+    /// The run this command line asks for, if it asks for one.
+    pub fn measurement(&self) -> Result<Option<Measurement<'_>>, String> {
+        let (plan, out, scale) = match self {
+            Self::Run(args) => {
+                (args.plan()?, &args.out, Some(&args.scale).filter(|scale| !scale.agents.is_empty()))
+            }
+            Self::Fill(args) => (args.plan(|target, keys| Plan::fill(target, keys, 0))?, &args.out, None),
+            Self::Verify(args) => (args.plan(Plan::verify)?, &args.out, None),
+            Self::Agent(_) | Self::Selftest(_) | Self::Sweep(_) | Self::Compare(_) | Self::Report(_) => {
+                return Ok(None);
+            }
+        };
+        Ok(Some(Measurement { plan, out, scale }))
     }
 }
 
@@ -144,19 +197,21 @@ mod tests {
         plan::{Arrival, Load},
         traffic::{mix::set_get, values::Sizes},
     };
-    use std::time::Duration;
+    fn planned(cli: &Cli) -> Result<Plan, String> {
+        cli.job.measurement().map(|measurement| measurement.expect("a job that measures").plan)
+    }
 
     fn plan(line: &str) -> Plan {
         let words = compat::translate(line.split(' ').map(str::to_owned).collect()).expect(line);
         let cli = Cli::try_parse_from(words).expect(line);
-        let plan = cli.job.plan().expect(line);
+        let plan = planned(&cli).expect(line);
         assert_eq!(plan.check(), Ok(()), "{line}");
         plan
     }
 
     fn problem(line: &str) -> String {
         match Cli::try_parse_from(line.split(' ')) {
-            Ok(cli) => cli.job.plan().and_then(|plan| plan.check()).expect_err(line),
+            Ok(cli) => planned(&cli).and_then(|plan| plan.check()).expect_err(line),
             Err(error) => error.to_string(),
         }
     }
@@ -212,7 +267,7 @@ mod tests {
             "--expiry-range",
             "5-9",
         ]);
-        let plan = cli.expect("parsed").job.plan().expect("a plan");
+        let plan = planned(&cli.expect("parsed")).expect("a plan");
         let mix: Vec<(&str, u32)> =
             plan.mix.iter().map(|command| (command.name.as_str(), command.weight)).collect();
         assert_eq!(mix, [("HSET", 1), ("HGET#1", 2), ("HGET#2", 3)]);

@@ -37,6 +37,12 @@ pub fn objective(text: &str) -> Result<Objective, String> {
     Ok(Objective { text: text.into(), quantile: percent / 100.0, limit_ns })
 }
 
+/// `99.9` as a quantile, 0 to 1.
+pub fn percentile(text: &str) -> Result<f64, String> {
+    let percent: Option<f64> = text.parse().ok().filter(|percent| (0.0..=100.0).contains(percent));
+    percent.map(|percent| percent / 100.0).ok_or_else(|| format!("{text:?} is no percentile from 0 to 100"))
+}
+
 /// `32-1024`.
 pub fn range(text: &str) -> Result<(u64, u64), String> {
     let parts = text.split_once('-').and_then(|(low, high)| Some((low.parse().ok()?, high.parse().ok()?)));

@@ -5,7 +5,7 @@
 mod collector;
 mod connection;
 pub mod open;
-mod recorder;
+pub(crate) mod recorder;
 mod route;
 mod work;
 mod worker;

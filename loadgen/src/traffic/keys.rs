@@ -233,3 +233,130 @@ impl Law {
 
 /// Draws of a normal variate before it is clamped into the range.
 const REDRAWS: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::traffic::random::{Purpose, stream};
+
+    const SEED: u64 = 20_261_123;
+    const DRAWS: usize = 200_000;
+
+    fn keys(range: KeyRange, law: &KeyLaw, part: u64, parts: u64, lanes: u64) -> Keys {
+        let random = stream(SEED, part, Purpose::Keys(0));
+        Keys::new(range, law, Part { part, parts, lanes }, SEED, random)
+    }
+
+    /// How often each of `len` keys from 10 on comes.
+    fn histogram(pattern: Pattern, law: &KeyLaw, len: u64) -> Vec<f64> {
+        let range = KeyRange { first: 10, last: 9 + len, pattern };
+        let mut keys = keys(range, law, 0, 1, 1);
+        let mut counts = vec![0.0; len as usize];
+        for _ in 0..DRAWS {
+            counts[(keys.next_key() - 10) as usize] += 1.0;
+        }
+        counts
+    }
+
+    /// Pearson's test of `counts` against `law` (probabilities that sum to 1). For many cells chi-squared is normal
+    /// with mean n and variance 2n; four deviations are exceeded by chance once in 30,000 seeds, and the seed is fixed.
+    fn follows(counts: &[f64], law: impl Fn(usize) -> f64) {
+        let chi: f64 = counts
+            .iter()
+            .enumerate()
+            .map(|(cell, count)| {
+                let expected = law(cell) * DRAWS as f64;
+                (count - expected).powi(2) / expected
+            })
+            .sum();
+        let freedom = counts.len() as f64 - 1.0;
+        assert!(
+            (chi - freedom).abs() < 4.0 * (2.0 * freedom).sqrt(),
+            "seed {SEED}: chi-squared {chi} of {freedom}"
+        );
+    }
+
+    #[test]
+    fn random_keys_are_uniform() {
+        follows(&histogram(Pattern::Random, &KeyLaw::default(), 500), |_| 1.0 / 500.0);
+    }
+
+    #[test]
+    fn zipf_keys_follow_their_exponent() {
+        for exponent in [0.5, 0.99, 1.0, 1.5] {
+            let law = KeyLaw { zipf_exponent: exponent, ..KeyLaw::default() };
+            let weight = |rank: usize| ((rank + 1) as f64).powf(-exponent);
+            let sum: f64 = (0..100).map(weight).sum();
+            follows(&histogram(Pattern::Zipf, &law, 100), |rank| weight(rank) / sum);
+        }
+    }
+
+    #[test]
+    fn hot_keys_get_their_share_and_all_others_the_rest() {
+        let law = KeyLaw { hotspot: Hotspot { keys: 0.1, requests: 0.7 }, ..KeyLaw::default() };
+        let counts = histogram(Pattern::Hotspot, &law, 200);
+        follows(&counts, |cell| if cell < 20 { 0.7 / 20.0 } else { 0.3 / 180.0 });
+    }
+
+    #[test]
+    fn gaussian_keys_follow_the_bell_cut_at_the_ends_of_the_range() {
+        let law = KeyLaw { stddev: Some(15.0), median: Some(90.0), ..KeyLaw::default() };
+        // Cells of one key: the density at the key is close to its integral over it, at a fifteenth of a deviation.
+        let density = |cell: usize| (-((cell as f64 + 10.0 - 90.0) / 15.0).powi(2) / 2.0).exp();
+        let sum: f64 = (0..100).map(density).sum();
+        let counts = histogram(Pattern::Gaussian, &law, 100);
+        // The far tail has too few draws for Pearson's test: it starts where 20 are expected.
+        let far = (0..100).take_while(|&cell| density(cell) / sum * (DRAWS as f64) < 20.0).count();
+        let rest: f64 = (far..100).map(density).sum();
+        assert!(counts[..far].iter().sum::<f64>() < 400.0, "seed {SEED}: the tail is too heavy");
+        follows(&counts[far..], |cell| density(far + cell) / rest);
+        // A bell far wider than the range still ends, and stays inside.
+        let wide = KeyLaw { stddev: Some(1e12), ..KeyLaw::default() };
+        assert_eq!(histogram(Pattern::Gaussian, &wide, 3).iter().sum::<f64>(), DRAWS as f64);
+    }
+
+    #[test]
+    fn scrambling_moves_the_hot_keys_and_changes_no_frequency() {
+        let plain = histogram(Pattern::Zipf, &KeyLaw::default(), 300);
+        let law = KeyLaw { scramble: true, ..KeyLaw::default() };
+        let mut scrambled = histogram(Pattern::Zipf, &law, 300);
+        assert_ne!(plain, scrambled);
+        let mut sorted = plain;
+        sorted.sort_by(f64::total_cmp);
+        scrambled.sort_by(f64::total_cmp);
+        assert_eq!(sorted, scrambled);
+    }
+
+    #[test]
+    fn sequences_of_all_threads_and_connections_visit_every_key_once_a_round() {
+        for (pattern, lanes) in [(Pattern::Sequential, 5), (Pattern::Parallel, 5), (Pattern::Parallel, 1)] {
+            for (parts, scramble) in [(1, false), (3, true), (7, false)] {
+                let range = KeyRange { first: 3, last: 102, pattern };
+                let law = KeyLaw { scramble, ..KeyLaw::default() };
+                let mut seen = Vec::new();
+                for part in 0..parts {
+                    let own = share(100, part + 1, parts) - share(100, part, parts);
+                    let mut keys = keys(range, &law, part, parts, lanes);
+                    // Lanes differ by one key at most, so that after as many steps as keys only short ones wrapped.
+                    seen.extend((0..own / lanes * lanes).map(|_| keys.next_key()));
+                }
+                let visited = seen.len();
+                seen.sort_unstable();
+                seen.dedup();
+                assert_eq!(seen.len(), visited, "{pattern:?}, {parts} threads: a key came twice");
+                assert!(visited as u64 > 100 - parts * lanes);
+            }
+        }
+    }
+
+    #[test]
+    fn a_sequence_walks_its_range_and_wraps_and_parallel_ones_take_turns() {
+        let walk = |pattern, lanes| {
+            let range = KeyRange { first: 5, last: 10, pattern };
+            let mut keys = keys(range, &KeyLaw::default(), 0, 1, lanes);
+            (0..8).map(|_| keys.next_key()).collect::<Vec<u64>>()
+        };
+        assert_eq!(walk(Pattern::Sequential, 2), [5, 6, 7, 8, 9, 10, 5, 6]);
+        assert_eq!(walk(Pattern::Parallel, 2), [5, 8, 6, 9, 7, 10, 5, 8]);
+    }
+}

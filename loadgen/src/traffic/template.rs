@@ -260,11 +260,30 @@ fn parts(word: &[u8]) -> Vec<Part> {
     parts
 }
 
+/// `00` to `99`.
+const PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[0; 2]; 100];
+    let mut number = 0;
+    while number < 100 {
+        pairs[number] = [b'0' + (number / 10) as u8, b'0' + (number % 10) as u8];
+        number += 1;
+    }
+    pairs
+};
+
+/// Writes `number` in decimal over all of `digits`. Two digits a step: half of the divisions, and none for the zeros
+/// in front, make this a third as dear, and it is done for every key.
 fn write_digits(number: u64, digits: &mut [u8]) {
     let mut rest = number;
-    for digit in digits.iter_mut().rev() {
-        *digit = b'0' + (rest % 10) as u8;
-        rest /= 10;
+    let mut end = digits.len();
+    while rest > 0 && end >= 2 {
+        digits[end - 2..end].copy_from_slice(&PAIRS[(rest % 100) as usize]);
+        rest /= 100;
+        end -= 2;
+    }
+    digits[..end].fill(b'0');
+    if end == 1 {
+        digits[0] = b'0' + (rest % 10) as u8;
     }
 }
 
@@ -341,6 +360,18 @@ mod tests {
             assert!(words[2].starts_with('<') && words[2].ends_with('>'));
         }
         assert_eq!(rest, "");
+    }
+
+    #[test]
+    fn digits_are_those_of_the_number_cut_at_the_width() {
+        for number in (0..2000).chain([99_999, 100_000, 123_456_789, u64::MAX]) {
+            for width in 0..25 {
+                let mut digits = vec![b'?'; width];
+                write_digits(number, &mut digits);
+                let whole = format!("{number:0>25}");
+                assert_eq!(digits, &whole.as_bytes()[25 - width..], "{number} in {width}");
+            }
+        }
     }
 
     #[test]
