@@ -153,6 +153,11 @@ impl Open {
         if self.backlog.len() > self.max_backlog { self.backlog.pop_front() } else { None }
     }
 
+    /// Most arrivals that may wait for room.
+    pub fn max_backlog(&self) -> usize {
+        self.max_backlog
+    }
+
     /// When the next arrival is due, if there is one.
     pub fn next_due(&self) -> Option<u64> {
         (!self.over).then(|| self.arrivals.next_due())

@@ -2,7 +2,8 @@
 //! node goes on to the right one with its stamps unchanged.
 //!
 //! Requests are drawn in the order of the seed. One whose node has no room is staged there, so that the others need
-//! not wait for that node; drawing stops when a stage is full.
+//! not wait for that node; drawing stops when a stage is full. In an open loop that is when it holds as many as the
+//! backlog may, so that a node that stalls does not stall the requests to the others.
 
 use std::{
     collections::VecDeque,
@@ -21,10 +22,10 @@ use super::{
 };
 use crate::link::{
     Address, Dialer, Fault, Peer, ReadFrom, Role,
-    slots::{SlotMap, slot, word},
+    slots::{Redirect, SlotMap, slot, word},
 };
 
-/// Requests that wait for one node before no more are drawn.
+/// Closed loop: requests that wait for one node before no more are drawn.
 const STAGE: usize = 64;
 
 /// Shortest time between two refreshes of the map.
@@ -180,6 +181,10 @@ impl Cluster {
         {
             self.drop_unsent();
         }
+        let stage = match work {
+            Work::Closed(_) => STAGE,
+            Work::Open(open) => open.max_backlog(),
+        };
         let mut sent = false;
         for node in 0..self.nodes.len() {
             while !self.nodes[node].stage.is_empty()
@@ -196,7 +201,7 @@ impl Cluster {
             {
                 worker.dispatch(index, staged, recorder, now);
                 sent = true;
-            } else if self.nodes[node].stage.len() < STAGE {
+            } else if self.nodes[node].stage.len() < stage {
                 self.nodes[node].stage.push_back(staged);
             } else {
                 self.held = Some((node, staged));
@@ -245,33 +250,20 @@ impl Cluster {
     pub fn redirect(&mut self, worker: &mut Worker<'_>, redirected: Vec<Redirected>) {
         // Each goes to the front, so the first comes last.
         for Redirected { redirect, command, stamps, verify, bytes, hops } in redirected.into_iter().rev() {
-            let Some(node) =
-                self.find(&redirect.to, Role::Primary).or_else(|| self.join(worker, &redirect.to))
-            else {
-                // Where it was sent to is sent on to as well: the map's owner may know better.
-                let node = self.route(command, &bytes);
-                self.outdate(&self.nodes[node].peer.address.clone());
-                self.nodes[node].stage.push_front(Staged {
-                    command,
-                    verify,
-                    bytes,
-                    due: None,
-                    resent: Some(stamps),
-                    asking: false,
-                    hops: hops + 1,
-                });
-                continue;
-            };
-            if redirect.ask {
+            let Redirect { slot, to, ask } = redirect;
+            let known = self.find(&to, Role::Primary).or_else(|| self.join(worker, &to));
+            if ask {
                 worker.ended.asked += 1;
             } else {
                 worker.ended.moved += 1;
-                if self.map.reassign(redirect.slot, &redirect.to).is_ok() {
+                if known.is_some() && self.map.reassign(slot, &to).is_ok() {
                     self.assign();
                 }
-                self.outdate(&redirect.to);
+                self.outdate(&to);
             }
-            let (resent, asking) = (Some(stamps), redirect.ask);
+            // Without a way to where it shall go it asks again where that is, until its hops are spent.
+            let node = known.unwrap_or_else(|| self.route(command, &bytes));
+            let (resent, asking) = (Some(stamps), ask && known.is_some());
             let staged = Staged { command, verify, bytes, due: None, resent, asking, hops: hops + 1 };
             self.nodes[node].stage.push_front(staged);
         }
@@ -296,13 +288,13 @@ impl Cluster {
     /// Has the map fetched where it is out of date, by a thread that may wait, and takes what came.
     fn keep_up(&mut self, worker: &mut Worker<'_>, now: u64) {
         match self.refresh.as_ref().map(Receiver::try_recv) {
-            Some(Ok(Ok((map, peers)))) => {
+            Some(Ok(Ok((map, peers)))) if !map.shards().is_empty() => {
                 self.refresh = None;
                 self.apply(worker, map, peers);
             }
-            Some(Ok(Err(_)) | Err(TryRecvError::Disconnected)) => {
+            Some(Ok(_) | Err(TryRecvError::Disconnected)) => {
                 self.refresh = None;
-                // Whoever was asked may be gone.
+                // Whoever was asked may be gone, or out of the cluster.
                 self.outdate_by_turns();
             }
             Some(Err(TryRecvError::Empty)) => {}
