@@ -1,4 +1,4 @@
-//! A client for asking a server of itself: one command, one reply, kept as the text it came in.
+//! A client for asking a server of itself and for filling it: commands out, replies kept as the text they came in.
 
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
@@ -10,16 +10,60 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
 /// Sends one command; returns its reply as it came in. `patience` is for the answer.
 pub fn ask(address: SocketAddr, words: &[&str], patience: Duration) -> io::Result<String> {
-    let mut stream = TcpStream::connect_timeout(&address, CONNECT_LIMIT)?;
-    stream.set_read_timeout(Some(patience))?;
-    let mut request = format!("*{}\r\n", words.len());
-    for word in words {
-        request.push_str(&format!("${}\r\n{word}\r\n", word.len()));
+    let mut request = Vec::new();
+    push_command(&mut request, words);
+    let mut pipe = Pipe::open(address, patience)?;
+    pipe.exchange(&request, 1)?;
+    Ok(String::from_utf8_lossy(&pipe.reply).into_owned())
+}
+
+/// Appends one command to `out`.
+pub fn push_command<W: AsRef<[u8]>>(out: &mut Vec<u8>, words: &[W]) {
+    out.extend_from_slice(format!("*{}\r\n", words.len()).as_bytes());
+    for word in words.iter().map(AsRef::as_ref) {
+        out.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
+        out.extend_from_slice(word);
+        out.extend_from_slice(b"\r\n");
     }
-    stream.write_all(request.as_bytes())?;
-    let mut reply = Vec::new();
-    take_reply(&mut BufReader::new(stream), &mut reply)?;
-    Ok(String::from_utf8_lossy(&reply).into_owned())
+}
+
+/// A connection over which pipelines go: each leaves at once, and then all its replies are awaited.
+pub struct Pipe {
+    wire: BufReader<TcpStream>,
+    /// The last reply.
+    reply: Vec<u8>,
+}
+
+impl Pipe {
+    pub fn open(address: SocketAddr, patience: Duration) -> io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&address, CONNECT_LIMIT)?;
+        stream.set_read_timeout(Some(patience))?;
+        stream.set_nodelay(true)?;
+        Ok(Self { wire: BufReader::with_capacity(64 * 1024, stream), reply: Vec::new() })
+    }
+
+    /// Sends `requests` commands and takes all their replies; returns the first that is an error.
+    pub fn exchange(&mut self, pipeline: &[u8], requests: usize) -> io::Result<Option<String>> {
+        self.wire.get_ref().write_all(pipeline)?;
+        let mut refusal = None;
+        for _ in 0..requests {
+            self.reply.clear();
+            take_reply(&mut self.wire, &mut self.reply)?;
+            if self.reply[0] == b'-' && refusal.is_none() {
+                refusal = Some(String::from_utf8_lossy(&self.reply).trim().to_owned());
+            }
+        }
+        Ok(refusal)
+    }
+
+    /// As `exchange`, for commands of which none may fail.
+    pub fn order(&mut self, pipeline: &[u8], requests: usize) -> Result<(), String> {
+        match self.exchange(pipeline, requests) {
+            Ok(None) => Ok(()),
+            Ok(Some(refusal)) => Err(refusal),
+            Err(error) => Err(error.to_string()),
+        }
+    }
 }
 
 /// Appends one whole reply to `out`.

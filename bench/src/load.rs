@@ -30,6 +30,8 @@ pub const VALUE: usize = 16;
 pub enum Tool {
     RedisBenchmark,
     Loadgen,
+    /// This program's own pipelines: fills and tapes.
+    Own,
 }
 
 impl Tool {
@@ -37,6 +39,7 @@ impl Tool {
         match self {
             Self::RedisBenchmark => "redis-benchmark",
             Self::Loadgen => "torc-loadgen",
+            Self::Own => "torc-bench",
         }
     }
 }
@@ -115,6 +118,7 @@ pub fn send(
     match tool {
         Tool::RedisBenchmark => run_redis_benchmark(redis_benchmark, workload, requests, server, stop),
         Tool::Loadgen => run_loadgen(workload, requests, server, stop),
+        Tool::Own => unreachable!("a workload is sent by a load generator"),
     }
 }
 

@@ -21,18 +21,16 @@ use tempfile::TempDir;
 use crate::{
     Common, load,
     measure::until,
-    report::Environment,
-    run::Run,
-    servers::{Contender, Kind, Server, Setup, WORKSPACE, find_all},
+    run::{self, Run, Sections},
+    servers::{Contender, Kind, Server, Setup, WORKSPACE},
 };
 
 #[derive(Args, Clone)]
 pub struct Options {
     #[command(flatten)]
     pub common: Common,
-    /// What to measure [default: all]
-    #[arg(long, value_enum, value_delimiter = ',')]
-    pub sections: Vec<Section>,
+    #[command(flatten)]
+    pub sections: Sections<Section>,
     /// Where the servers keep their data: a directory on a disk [default: the temporary directory or, where that is
     /// memory, /var/tmp]
     #[arg(long)]
@@ -59,8 +57,6 @@ pub enum Section {
     Join,
 }
 
-const KINDS: [Kind; 3] = [Kind::Torc, Kind::Redis, Kind::Valkey];
-
 /// The same for every server: no wait before a full sync, no compression (the values are all alike), no rewrite that
 /// happens to fall into one server's run.
 const COMMON: [&str; 6] =
@@ -76,37 +72,24 @@ const POLL: Duration = Duration::from_millis(10);
 
 const MIB: f64 = (1 << 20) as f64;
 
-struct Bench<'a> {
-    run: Run<'a>,
+struct Bench<'a, 'r> {
+    run: &'a mut Run<'r>,
     /// Directory on a disk.
-    data: PathBuf,
+    data: &'a Path,
 }
 
 /// Makes every measurement the options ask for and writes the report.
 pub fn run(options: &Options, stop: &AtomicBool) -> Result<(), String> {
-    let environment = Environment::read();
-    let contenders = find_all(&options.common, &KINDS)?;
     let data = disk(options.data.as_deref())?;
-    let mut bench = Bench { run: Run::new(&options.common, &contenders, stop)?, data };
-    for rep in 0..bench.run.reps() {
-        bench.run.rep = rep;
-        for &section in Section::value_variants() {
-            if options.sections.is_empty() || options.sections.contains(&section) {
-                bench.measure(section)?;
-            }
-        }
-    }
-    let results = bench.run.results;
-    let kinds: Vec<Kind> = contenders.iter().map(|contender| contender.kind).collect();
-    report::report(&options.common, &kinds, &results).write(
-        &options.common,
-        &environment,
-        &contenders,
-        &results,
-    )
+    let measure = |run: &mut Run<'_>| {
+        run.repeat(&options.sections, |run, section| Bench { run, data: &data }.measure(section))
+    };
+    run::carry_out(&options.common, &Kind::PEERS, stop, measure, |kinds, results, ()| {
+        report::report(options, kinds, results)
+    })
 }
 
-impl<'a> Bench<'a> {
+impl<'r> Bench<'_, 'r> {
     fn measure(&mut self, section: Section) -> Result<(), String> {
         match section {
             Section::Always => writes::always(self),
@@ -120,13 +103,13 @@ impl<'a> Bench<'a> {
         }
     }
 
-    fn turns(&self) -> Vec<&'a Contender> {
-        self.run.turns(&KINDS)
+    fn turns(&self) -> Vec<&'r Contender> {
+        self.run.turns(&Kind::PEERS)
     }
 
     /// A fresh directory on the disk.
     fn dir(&self) -> Result<Arc<TempDir>, String> {
-        let dir = TempDir::with_prefix_in("torc-bench-", &self.data);
+        let dir = TempDir::with_prefix_in("torc-bench-", self.data);
         dir.map(Arc::new).map_err(|error| format!("{}: {error}", self.data.display()))
     }
 

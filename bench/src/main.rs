@@ -1,8 +1,9 @@
 //! `torc-bench peers`: Torc beside Redis, Valkey and kevy on one core each; `torc-bench log`: Torc beside Redis and
-//! Valkey with files and replicas; and what the bars say. This file is the command line; `peers` and `log` are the
-//! procedures, `run` is what they share, `servers` starts and stops, `client` asks, `link` stands between replica and
-//! primary, `load` drives, `measure` reads the kernel's accounts, `results` keeps the figures, `bars` judges them,
-//! `report` writes them down.
+//! Valkey with files and replicas; `torc-bench memory`: bytes by type and size; and what the bars say. `torc-bench sweep`: latency against throughput. `torc-bench micro`:
+//! parts of Torc by themselves. This file is the command line; `peers`, `log`, `memory` and `micro` are the procedures,
+//! `run` is what the first three share, `servers` starts and stops, `client` asks and fills, `link` stands between replica
+//! and primary, `load` drives, `tape` is what instructions are counted over, `measure` reads the kernel's accounts,
+//! `results` keeps the figures, `bars` judges them, `report` writes them down.
 
 mod bars;
 mod client;
@@ -10,11 +11,15 @@ mod link;
 mod load;
 mod log;
 mod measure;
+mod memory;
+mod micro;
 mod peers;
 mod report;
 mod results;
 mod run;
 mod servers;
+mod sweep;
+mod tape;
 
 use std::{
     path::PathBuf,
@@ -38,6 +43,12 @@ enum Job {
     Peers(peers::Options),
     /// Measure the log, snapshots, loading and replication, and judge the bars
     Log(log::Options),
+    /// Search the highest rate at which each server meets an objective, and draw latency against throughput
+    Sweep(sweep::Options),
+    /// Measure bytes per key and per element, by type and size
+    Memory(memory::Options),
+    /// Time Torc's parts by themselves: cargo bench, its estimates collected
+    Micro(micro::Options),
 }
 
 /// What every command takes.
@@ -86,6 +97,9 @@ pub struct Paths {
     /// The echo server, the example of torc-server [default: release/examples/echo; optional]
     #[arg(long, env = "TORC_BENCH_ECHO")]
     pub echo: Option<PathBuf>,
+    /// The command tape on one core, the example of torc-server [default: release/examples/tape; optional]
+    #[arg(long, env = "TORC_BENCH_TAPE")]
+    pub tape: Option<PathBuf>,
     /// redis-benchmark [default: from PATH]
     #[arg(long, default_value = "redis-benchmark", env = "TORC_BENCH_REDIS_BENCHMARK")]
     pub redis_benchmark: PathBuf,
@@ -110,5 +124,8 @@ fn run(job: &Job) -> Result<(), String> {
     match job {
         Job::Peers(options) => peers::run(options, &stop),
         Job::Log(options) => log::run(options, &stop),
+        Job::Sweep(options) => sweep::run(options, &stop),
+        Job::Memory(options) => memory::run(options, &stop),
+        Job::Micro(options) => micro::run(options),
     }
 }

@@ -2,6 +2,7 @@
 //! the machine.
 
 mod bars;
+mod instructions;
 mod report;
 
 use std::{sync::atomic::AtomicBool, time::Duration};
@@ -12,10 +13,9 @@ use crate::{
     Common,
     load::{self, KEYS, Tool, VALUE, WORKLOADS, Workload},
     measure::{cpu_ns, rest, rss_bytes},
-    report::Environment,
-    results::{Metric, Results},
-    run::{Run, pin},
-    servers::{Contender, Kind, Server, Setup, find_all},
+    results::Metric,
+    run::{self, Run, Sections, pin},
+    servers::{Contender, Kind, Server, Setup},
 };
 
 /// Names of the measurements that are not request workloads.
@@ -39,9 +39,8 @@ const SLOW_NS: u64 = 2_000_000;
 pub struct Options {
     #[command(flatten)]
     pub common: Common,
-    /// What to measure [default: all]
-    #[arg(long, value_enum, value_delimiter = ',')]
-    pub sections: Vec<Section>,
+    #[command(flatten)]
+    pub sections: Sections<Section>,
     /// Measure memory with ten million keys too, once
     #[arg(long)]
     pub keys_10m: bool,
@@ -57,68 +56,58 @@ pub struct Options {
 pub enum Section {
     /// SET and GET at 50 connections, pipeline 1, 16 and 64, and GET on one connection
     Requests,
-    /// RSS per key
-    Memory,
+    /// Instructions per request, counted by callgrind
+    Instructions,
     /// Two shards against one
     Shards,
-    /// The worst request while the keyspace grows
-    Growth,
+    /// RSS per key
+    Memory,
     /// CPU at rest
     Idle,
+    /// The worst request while the keyspace grows
+    Growth,
 }
 
-impl Options {
-    fn wants(&self, section: Section) -> bool {
-        self.sections.is_empty() || self.sections.contains(&section)
-    }
-}
-
-struct Bench<'a> {
+struct Bench<'a, 'r> {
     options: &'a Options,
-    run: Run<'a>,
+    run: &'a mut Run<'r>,
 }
 
 /// Makes every measurement the options ask for and writes the report.
 pub fn run(options: &Options, stop: &AtomicBool) -> Result<(), String> {
-    let environment = Environment::read();
-    let contenders = find_all(&options.common, &Kind::ALL)?;
-    let results = measure(options, &contenders, stop)?;
-    let kinds: Vec<Kind> = contenders.iter().map(|contender| contender.kind).collect();
-    report::report(&options.common, &kinds, &results).write(
-        &options.common,
-        &environment,
-        &contenders,
-        &results,
+    let common = &options.common;
+    run::carry_out(
+        common,
+        &Kind::ALL,
+        stop,
+        |run| measure(options, run),
+        |kinds, results, ()| report::report(options, kinds, results),
     )
 }
 
-fn measure(options: &Options, contenders: &[Contender], stop: &AtomicBool) -> Result<Results, String> {
-    let mut bench = Bench { options, run: Run::new(&options.common, contenders, stop)? };
-    for rep in 0..bench.run.reps() {
-        bench.run.rep = rep;
-        if options.wants(Section::Requests) {
-            bench.requests()?;
-        }
-        if options.wants(Section::Shards) {
-            bench.two_shards()?;
-        }
-        if options.wants(Section::Memory) {
-            bench.memory(MEMORY_1M, bench.run.scaled(1_000_000))?;
-        }
-        if options.wants(Section::Idle) {
-            bench.idle()?;
-        }
-        if options.wants(Section::Growth) {
-            bench.growth()?;
-        }
+fn measure(options: &Options, run: &mut Run<'_>) -> Result<(), String> {
+    run.repeat(&options.sections, |run, section| Bench { options, run }.measure(section))?;
+    if options.sections.wants(&Section::Memory) && options.keys_10m {
+        let keys = run.scaled(10_000_000);
+        Bench { options, run }.memory(MEMORY_10M, keys)?;
     }
-    if options.wants(Section::Memory) && options.keys_10m {
-        bench.memory(MEMORY_10M, bench.run.scaled(10_000_000))?;
-    }
-    Ok(bench.run.results)
+    Ok(())
 }
 
-impl Bench<'_> {
+impl Bench<'_, '_> {
+    fn measure(&mut self, section: Section) -> Result<(), String> {
+        match section {
+            Section::Requests => self.requests(),
+            Section::Instructions => {
+                instructions::count(self.run, self.options.sections.names(&Section::Instructions))
+            }
+            Section::Shards => self.two_shards(),
+            Section::Memory => self.memory(MEMORY_1M, self.run.scaled(1_000_000)),
+            Section::Idle => self.idle(),
+            Section::Growth => self.growth(),
+        }
+    }
+
     /// Starts a server on `cpus` with one shard for each.
     fn start(&mut self, contender: &Contender, cpus: &[usize]) -> Result<Server, String> {
         self.run.start(contender, &Setup::on(cpus))
@@ -169,7 +158,7 @@ impl Bench<'_> {
         let tool = Tool::RedisBenchmark;
         for workload in WORKLOADS.iter().filter(|workload| workload.pipeline == 16) {
             for contender in self.run.turns(&[Kind::Torc]) {
-                if !self.options.wants(Section::Requests) {
+                if !self.options.sections.wants(&Section::Requests) {
                     self.request_run(contender, workload, workload.name, tool, &[server_cpu])?;
                 }
                 pin(&[server_cpu, load_cpu])?;
@@ -183,7 +172,7 @@ impl Bench<'_> {
 
     /// Resident memory of `keys` keys of 16 bytes with values of 32, less what the empty server has.
     fn memory(&mut self, name: &str, keys: u64) -> Result<(), String> {
-        for contender in self.run.turns(&[Kind::Torc, Kind::Redis, Kind::Valkey, Kind::Kevy]) {
+        for contender in self.run.turns(&Kind::STORES) {
             let server = self.start(contender, &[self.run.options.server_cpu])?;
             let empty = rss_bytes(server.pid())?;
             load::fill(&server, keys, STORED_VALUE, self.run.stop)?;
@@ -199,7 +188,7 @@ impl Bench<'_> {
     fn idle(&mut self) -> Result<(), String> {
         let seconds = if self.run.options.quick { 1 } else { 10 };
         let cpus = all_cpus()?;
-        for contender in self.run.turns(&[Kind::Torc, Kind::Redis, Kind::Valkey, Kind::Kevy]) {
+        for contender in self.run.turns(&Kind::STORES) {
             let setup = Setup { shards: 1, defaults: true, ..Setup::on(&cpus) };
             let server = self.run.start(contender, &setup)?;
             load::fill(&server, 10_000, VALUE, self.run.stop)?;
@@ -217,7 +206,7 @@ impl Bench<'_> {
     /// then, where no table grows: what it finds slow is the machine's doing.
     fn growth(&mut self) -> Result<(), String> {
         let (keys, rate) = (self.run.scaled(self.options.growth_keys), self.options.growth_rate);
-        for contender in self.run.turns(&[Kind::Torc, Kind::Redis, Kind::Valkey]) {
+        for contender in self.run.turns(&Kind::PEERS) {
             let server = self.start(contender, &[self.run.options.server_cpu])?;
             let before = cpu_ns(server.pid())?;
             let (growing, lag) = load::set_at_rate(&server, keys, rate, self.run.stop)?;

@@ -1,6 +1,6 @@
 //! Writes the results down: a JSON file for programs, a Markdown file for people, the same table on the terminal.
 
-use std::{fmt::Write, fs, path::PathBuf, process::Command};
+use std::{fmt::Write, fs, path::Path, process::Command};
 
 use serde_json::{Value, json};
 
@@ -11,6 +11,9 @@ use crate::{
     results::{Metric, Of, Results, Spread},
     servers::{Contender, Kind},
 };
+
+/// Where the figures are kept.
+const KEPT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// Where and how the run was made.
 pub struct Environment {
@@ -33,10 +36,26 @@ impl Environment {
             cpus: info.lines().filter(|line| line.starts_with("processor")).count(),
             kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
             date: output("date", &["-u", "+%Y-%m-%d %H:%M UTC"]),
-            commit: output("git", &["-C", env!("CARGO_MANIFEST_DIR"), "rev-parse", "--short", "HEAD"]),
+            commit: output("git", &["-C", KEPT, "rev-parse", "--short", "HEAD"]),
             command: std::env::args().skip(1).fold("torc-bench".into(), |line, word| line + " " + &word),
             load_average: read("/proc/loadavg").split(' ').next().unwrap_or_default().to_owned(),
         }
+    }
+
+    pub fn machine(&self) -> String {
+        format!("{} × {}, Linux {}", self.cpus, self.cpu, self.kernel)
+    }
+
+    pub fn occasion(&self) -> String {
+        let Self { commit, date, load_average, command, .. } = self;
+        format!("commit {commit}, {date}, load average {load_average} at the start.\n`{command}`")
+    }
+
+    pub fn json(&self) -> Value {
+        json!({
+            "cpu": self.cpu, "cpus": self.cpus, "kernel": self.kernel, "date": self.date, "commit": self.commit,
+            "command": self.command, "load_average": self.load_average,
+        })
     }
 }
 
@@ -51,8 +70,8 @@ pub struct Report {
     pub title: &'static str,
     /// How it was measured, one paragraph.
     pub about: String,
-    /// Names of the JSON file and the Markdown file.
-    pub files: [&'static str; 2],
+    /// What its files are called behind `results`.
+    pub name: String,
     pub bars: Vec<Verdict>,
     /// The tables behind the bars.
     pub tables: String,
@@ -68,23 +87,12 @@ impl Report {
         results: &Results,
     ) -> Result<(), String> {
         let table = self.markdown(options, environment, contenders);
-        let dir = options.out.clone().unwrap_or_else(|| default_dir(options.quick));
-        fs::create_dir_all(&dir).map_err(|error| format!("{}: {error}", dir.display()))?;
-        let json = format!("{:#}\n", self.json(environment, contenders, results));
-        for (name, text) in self.files.into_iter().zip([&json, &table]) {
-            let path = dir.join(name);
-            fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))?;
-            eprintln!("wrote {}", path.display());
-        }
-        println!("{table}");
-        Ok(())
+        let json = self.json(environment, contenders, results);
+        write_files(options.out.as_deref(), options.quick, &self.name, &json, &table)
     }
 
     fn markdown(&self, options: &Common, e: &Environment, contenders: &[Contender]) -> String {
-        let mut out = format!("# {}\n\n", self.title);
-        if options.quick {
-            out.push_str("**A quick run: it shows that everything works; the figures mean nothing.**\n\n");
-        }
+        let mut out = head(self.title, options.quick);
         let versions: Vec<String> = contenders
             .iter()
             .filter(|contender| !matches!(contender.kind, Kind::TorcNoSpin | Kind::Echo))
@@ -92,15 +100,10 @@ impl Report {
             .collect();
         let _ = write!(
             out,
-            "{} × {}, Linux {}, loopback; {}; commit {}, {}, load average {} at the start.\n`{}`\n\n{}\n\n",
-            e.cpus,
-            e.cpu,
-            e.kernel,
+            "{}, loopback; {}; {}\n\n{}\n\n",
+            e.machine(),
             versions.join(", "),
-            e.commit,
-            e.date,
-            e.load_average,
-            e.command,
+            e.occasion(),
             self.about
         );
         out + &bars_table(&self.bars) + &self.tables
@@ -136,10 +139,7 @@ impl Report {
             .collect();
         json!({
             "schema": "torc-bench/1",
-            "environment": {
-                "cpu": e.cpu, "cpus": e.cpus, "kernel": e.kernel, "date": e.date, "commit": e.commit,
-                "command": e.command, "load_average": e.load_average,
-            },
+            "environment": e.json(),
             "servers": contenders.iter().map(|one| json!({ "name": one.kind.label(), "version": one.version })).collect::<Vec<_>>(),
             "bars": bars,
             "measurements": measurements,
@@ -147,12 +147,46 @@ impl Report {
     }
 }
 
-/// A quick run must not replace the figures that are kept.
-fn default_dir(quick: bool) -> PathBuf {
-    if quick { std::env::temp_dir().join("torc-bench-quick") } else { env!("CARGO_MANIFEST_DIR").into() }
+/// The heading, and a warning where one is due.
+pub fn head(title: &str, quick: bool) -> String {
+    let mut out = format!("# {title}\n\n");
+    if quick {
+        out.push_str("**A quick run: it shows that everything works; the figures mean nothing.**\n\n");
+    }
+    out
+}
+
+/// Writes `results-NAME.json` and `RESULTS-NAME.md`, and prints the latter. A quick run must not replace the figures that are
+/// kept.
+pub fn write_files(
+    out: Option<&Path>,
+    quick: bool,
+    name: &str,
+    json: &Value,
+    table: &str,
+) -> Result<(), String> {
+    let name = if name.is_empty() { String::new() } else { format!("-{name}") };
+    write_file(out, quick, &format!("results{name}.json"), &format!("{json:#}\n"))?;
+    write_file(out, quick, &format!("RESULTS{name}.md"), table)?;
+    println!("{table}");
+    Ok(())
+}
+
+/// Writes one file of a command's results.
+pub fn write_file(out: Option<&Path>, quick: bool, file: &str, text: &str) -> Result<(), String> {
+    let usual = if quick { std::env::temp_dir().join("torc-bench-quick") } else { KEPT.into() };
+    let dir = out.unwrap_or(&usual);
+    fs::create_dir_all(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
+    let path = dir.join(file);
+    fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))?;
+    eprintln!("wrote {}", path.display());
+    Ok(())
 }
 
 fn bars_table(list: &[Verdict]) -> String {
+    if list.iter().all(|verdict| verdict.met.is_none()) {
+        return String::new();
+    }
     let mut out = String::from(
         "## Bars\n\n| what | Torc | against | ratio | bar | met? |\n|---|---|---|---|---|---|\n",
     );
@@ -188,7 +222,7 @@ pub fn figures_table(results: &Results, kinds: &[Kind], title: &str, rows: &[Row
         let cells = kinds.iter().map(|&kind| cell(results.spread(of, kind), digits));
         (name.to_owned(), cells.collect())
     });
-    table(title, kinds, None, rows.collect())
+    table(title, kinds, &[], rows.collect())
 }
 
 /// Shorthand for rows of tables.
@@ -196,13 +230,13 @@ pub fn of(workload: &str, tool: Tool, metric: Metric) -> Of<'_> {
     Of { workload, tool, metric }
 }
 
-/// One table with a column per server; rows without any figure are left out, and the whole if none is left.
-pub fn table(title: &str, kinds: &[Kind], last: Option<&str>, rows: Vec<(String, Vec<String>)>) -> String {
+/// One table with a column per server and those of `more`; rows without any figure are left out, and the whole if none is left.
+pub fn table(title: &str, kinds: &[Kind], more: &[&str], rows: Vec<(String, Vec<String>)>) -> String {
     let rows: Vec<_> = rows.into_iter().filter(|(_, cells)| cells.iter().any(|cell| cell != "–")).collect();
     if rows.is_empty() {
         return String::new();
     }
-    let heads: Vec<&str> = kinds.iter().map(|kind| kind.label()).chain(last).collect();
+    let heads: Vec<&str> = kinds.iter().map(|kind| kind.label()).chain(more.iter().copied()).collect();
     let mut out = format!("## {title}\n\n| | {} |\n|---|{}\n", heads.join(" | "), "---|".repeat(heads.len()));
     for (name, cells) in rows {
         let _ = writeln!(out, "| {name} | {} |", cells.join(" | "));

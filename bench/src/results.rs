@@ -21,7 +21,16 @@ pub enum Metric {
     ControlSlowPerMillion,
     /// The load's own worst lateness.
     LagWorstUs,
+    /// Growth of resident memory.
     BytesPerKey,
+    BytesPerElement,
+    /// Growth of what INFO calls used_memory.
+    UsedPerKey,
+    UsedPerElement,
+    /// Resident memory of the empty server.
+    EmptyMib,
+    /// User-space instructions per request, of those parts of the server that the report names.
+    Instructions,
     /// Of one core.
     IdlePercent,
     /// Of the load's core, by the busiest of its threads.
@@ -72,6 +81,11 @@ impl Metric {
             Self::ControlSlowPerMillion => "control_over_2ms_per_million",
             Self::LagWorstUs => "load_lag_worst_us",
             Self::BytesPerKey => "rss_bytes_per_key",
+            Self::BytesPerElement => "rss_bytes_per_element",
+            Self::UsedPerKey => "used_bytes_per_key",
+            Self::UsedPerElement => "used_bytes_per_element",
+            Self::EmptyMib => "empty_rss_mib",
+            Self::Instructions => "instructions_per_request",
             Self::IdlePercent => "idle_cpu_percent",
             Self::LoaderPercent => "load_cpu_percent",
             Self::ShardCpuUs => "shard_cpu_us_per_request",
@@ -139,6 +153,11 @@ impl Results {
     pub fn add(&mut self, of: Of<'_>, server: Kind, rep: u32, value: f64) {
         let Of { workload, tool, metric } = of;
         self.list.push(Measurement { workload: workload.into(), tool, server, rep, metric, value });
+    }
+
+    /// Whether there is any such figure.
+    pub fn has(&self, metric: Metric) -> bool {
+        self.list.iter().any(|one| one.metric == metric)
     }
 
     fn values(&self, of: Of<'_>, server: Kind) -> impl Iterator<Item = (u32, f64)> {

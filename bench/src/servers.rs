@@ -43,6 +43,12 @@ impl Kind {
     pub const ALL: [Self; 6] =
         [Self::Torc, Self::TorcNoSpin, Self::Redis, Self::Valkey, Self::Kevy, Self::Echo];
 
+    /// Those that keep data.
+    pub const STORES: [Self; 4] = [Self::Torc, Self::Redis, Self::Valkey, Self::Kevy];
+
+    /// Those that speak the whole protocol: Torc and who it is measured by.
+    pub const PEERS: [Self; 3] = [Self::Torc, Self::Redis, Self::Valkey];
+
     /// Those whose better one is the bar.
     pub const BAR: [Self; 2] = [Self::Redis, Self::Valkey];
 
@@ -108,7 +114,7 @@ impl Kind {
 
 /// Where a release binary of this workspace may be: beside this program's own target directory, where
 /// CARGO_TARGET_DIR points, in the workspace.
-fn release(name: &str) -> Vec<PathBuf> {
+pub fn release(name: &str) -> Vec<PathBuf> {
     let own = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.parent()?.to_owned()));
     let named = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
     let usual = Path::new(WORKSPACE).join("target");
@@ -172,6 +178,8 @@ pub struct Setup {
     pub defaults: bool,
     /// Directives, as of the reference server's command line; they win over those that keep everything in memory.
     pub arguments: Vec<&'static str>,
+    /// A program and its arguments that the server is run by.
+    pub under: Vec<String>,
     /// Where it keeps its data [default: a directory of its own].
     pub dir: Option<Arc<TempDir>>,
     /// How long it may take until it answers.
@@ -186,6 +194,7 @@ impl Setup {
             shards: cpus.len(),
             defaults: false,
             arguments: Vec::new(),
+            under: Vec::new(),
             dir: None,
             patience: START_LIMIT,
         }
@@ -237,6 +246,7 @@ impl Server {
         // own keeps the terminal's Ctrl-C from it; the guard ends it then.
         let child = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", "--", "taskset", "-c", &cpus.join(",")])
+            .args(&setup.under)
             .arg(&contender.binary)
             .args(contender.kind.arguments(setup, port, &dir.path().to_string_lossy()))
             .current_dir(dir.path())

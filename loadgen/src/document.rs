@@ -45,6 +45,11 @@ pub struct Document {
     pub connections: u64,
     #[serde(default)]
     pub connect: Latencies,
+    /// Requests that a cluster answered with MOVED or ASK and that were sent on; not among the errors.
+    #[serde(default)]
+    pub moved: u64,
+    #[serde(default)]
+    pub asked: u64,
     /// Largest share of a CPU that one thread of the generator used, 0 to 1.
     pub loader_cpu: f64,
     /// One entry a second.

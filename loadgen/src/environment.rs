@@ -4,10 +4,8 @@ use std::fs;
 
 use crate::{
     document::{Env, Server},
-    engine::{
-        Fault,
-        open::{ask, open},
-    },
+    engine::Fault,
+    link::{Dialer, Role},
     plan::Plan,
 };
 
@@ -48,12 +46,12 @@ fn read(path: &str) -> String {
 /// What the plan's server says of itself, over a connection of its own.
 pub fn server(plan: &Plan) -> Result<Server, Fault> {
     let mut server = Server { target: plan.target.to_string(), ..Server::default() };
-    let mut stream = open(plan)?;
+    let mut client = Dialer::new(&plan.target)?.client(&plan.target.address, Role::Primary)?;
     // A server that has no INFO is loaded all the same.
-    let Ok(info) = ask(&mut stream, b"*1\r\n$4\r\nINFO\r\n") else { return Ok(server) };
-    let info = String::from_utf8_lossy(&info);
+    let Ok(info) = client.call(&["INFO"]) else { return Ok(server) };
+    let info = info.text().unwrap_or_default();
     let mut fields = info.lines().filter_map(|line| line.split_once(':'));
-    (server.name, server.version) = identity(&info);
+    (server.name, server.version) = identity(info);
     server.config.extend(
         fields
             .by_ref()

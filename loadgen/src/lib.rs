@@ -6,12 +6,14 @@
 //! it; `stats` is what it counts, `verdict` whether that measures the server, `summary` makes the report's data of it
 //! (`document`), which `report` renders; `sweep` runs plans until it knows what a server takes. Only `clock` reads time. Nothing here knows anything of Torc: every server is spoken to alike.
 
+pub mod agent;
 pub mod arrivals;
 pub mod cli;
 pub mod clock;
 pub mod document;
 pub mod engine;
 pub mod environment;
+pub mod link;
 pub mod plan;
 pub mod progress;
 pub mod replies;

@@ -13,7 +13,11 @@ use std::{
 
 use clap::Parser;
 use torc_loadgen::{
-    cli::{Cli, CompareArgs, Job, Measurement, Out, ReportArgs, SelftestArgs, SweepArgs, compat},
+    agent::{self, Agent},
+    cli::{
+        AgentArgs, Cli, CompareArgs, Job, Measurement, ReportArgs, SelftestArgs, SweepArgs, compat,
+        without_secrets,
+    },
     document::{Document, Verdict},
     engine::run_watched,
     environment,
@@ -44,10 +48,12 @@ fn start() -> Result<u8, String> {
             .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)))
             .map_err(|error| error.to_string())?;
     }
-    if let Some(Measurement { plan, out }) = cli.job.measurement()? {
-        return load(&plan, out, &argv, &stop);
+    let argv = without_secrets(&argv);
+    if let Some(measurement) = cli.job.measurement()? {
+        return load(&measurement, &argv, &stop);
     }
     match &cli.job {
+        Job::Agent(args) => serve(args, argv, &stop),
         Job::Sweep(args) => sweep(args, argv, &stop),
         Job::Compare(args) => compare(args),
         Job::Report(args) => render(args),
@@ -56,20 +62,30 @@ fn start() -> Result<u8, String> {
     }
 }
 
+/// Waits for leaders until a signal comes.
+fn serve(args: &AgentArgs, argv: Vec<String>, stop: &AtomicBool) -> Result<u8, String> {
+    let run = |plan: &Plan, hooks: agent::Hooks<'_>| agent::run(plan, hooks, argv.clone());
+    let agent = Agent::bind(&args.listen, args.token()?, &run)?;
+    println!("waiting for leaders on {}", agent.address());
+    agent.serve(stop, &|line| eprintln!("torc-loadgen: {line}"));
+    Ok(0)
+}
+
 fn selftest(args: &SelftestArgs, stop: &AtomicBool) -> Result<u8, String> {
     let holds = selftest::selftest(&args.settings(), stop).map_err(|fault| fault.to_string())?;
     Ok(if holds { 0 } else { 3 })
 }
 
 /// As many runs as are asked for; the first bad one decides the exit code.
-fn load(plan: &Plan, out: &Out, argv: &[String], stop: &AtomicBool) -> Result<u8, String> {
-    plan.check()?;
+fn load(measurement: &Measurement<'_>, argv: &[String], stop: &AtomicBool) -> Result<u8, String> {
+    let out = measurement.out;
+    measurement.plan.check()?;
     let output = out.output();
     let mut runs = Vec::new();
     let mut code = 0;
     let mut delivered = Ok(());
     for number in 1..=out.run_count {
-        let document = run_once(plan, out.shown.quiet, argv, stop)?;
+        let document = run_once(measurement, argv, stop)?;
         let own = if out.run_count == 1 { output.clone() } else { output.numbered(number) };
         delivered = delivered.and(own.deliver(&document));
         if code == 0 {
@@ -87,10 +103,16 @@ fn load(plan: &Plan, out: &Out, argv: &[String], stop: &AtomicBool) -> Result<u8
     delivered.map(|()| code)
 }
 
-fn run_once(plan: &Plan, quiet: bool, argv: &[String], stop: &AtomicBool) -> Result<Document, String> {
-    let server = environment::server(plan).map_err(|fault| fault.to_string())?;
+fn run_once(measurement: &Measurement<'_>, argv: &[String], stop: &AtomicBool) -> Result<Document, String> {
+    let Measurement { plan, out, scale } = measurement;
     let env = environment::env(plan, argv.to_vec());
-    let mut progress = Progress::new(plan, quiet);
+    if let Some(scale) = scale {
+        let token = scale.token()?.ok_or("--agents needs --token-file")?;
+        let led = agent::lead(plan, &scale.agents, &token, stop)?;
+        return Ok(Document { env, ..led });
+    }
+    let server = environment::server(plan).map_err(|fault| fault.to_string())?;
+    let mut progress = Progress::new(plan, out.shown.quiet);
     let ran = run_watched(plan, stop, &mut |second| progress.show(second));
     progress.end();
     Ok(summary::document(plan, &ran.map_err(|fault| fault.to_string())?, env, server))

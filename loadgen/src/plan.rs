@@ -1,20 +1,26 @@
 //! What one run does: the resolved answer to every option. A plan is checked once (`check`); the rest of the program
 //! relies on it.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use crate::{
     keys::{KeyLaw, KeyRange},
+    link::Target,
     traffic::{
+        keys::share,
         mix::{self, CommandPlan},
         values::DataPlan,
     },
     verdict::Objective,
 };
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Plan {
-    pub target: SocketAddr,
+    pub target: Target,
+    /// Which part of the run is this process's; the numbers below are of the whole run, but for the threads.
+    pub team: Team,
     /// Connections of all threads together.
     pub clients: usize,
     pub threads: usize,
@@ -54,7 +60,19 @@ pub struct Plan {
     pub objectives: Vec<Objective>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+/// Processes that make a run together: each does `threads` of `threads * members` parts of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Team {
+    /// 0 to `members - 1`.
+    pub member: usize,
+    pub members: usize,
+}
+
+impl Team {
+    pub const ALONE: Self = Self { member: 0, members: 1 };
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
 pub enum PipelineMode {
     /// A new request as soon as a reply makes room.
     Window,
@@ -62,7 +80,7 @@ pub enum PipelineMode {
     Batch,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Load {
     /// As fast as the replies come, until `end`.
     Closed(End),
@@ -70,7 +88,7 @@ pub enum Load {
     Open { rate: f64, arrival: Arrival, end: End },
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
 pub enum Arrival {
     /// Independent of one another, as those of many users are: exponential gaps.
     Poisson,
@@ -79,14 +97,14 @@ pub enum Arrival {
 }
 
 /// Of the measured part of a run, without ramp and warm-up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum End {
     Requests(u64),
     Time(Duration),
 }
 
 /// A key is `prefix` and the key number in decimal, zero-padded so that the whole has `width` bytes; 0 = no padding.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyShape {
     pub prefix: String,
     pub width: usize,
@@ -95,15 +113,19 @@ pub struct KeyShape {
 /// Of all threads together; eight bytes each.
 pub const MAX_BACKLOG: u64 = 1_000_000;
 
+/// Of one process.
+const MAX_THREADS: usize = 1024;
+
 /// Commands of a mix: each has histograms of its own on every thread.
 const MAX_COMMANDS: usize = 256;
 
 impl Plan {
     /// A closed-loop plan of GETs by one thread and one connection with the shapes of redis-benchmark (`key:` and
     /// twelve digits); callers override what they need.
-    pub fn closed(target: SocketAddr, keys: KeyRange, end: End) -> Self {
+    pub fn closed(target: impl Into<Target>, keys: KeyRange, end: End) -> Self {
         Self {
-            target,
+            target: target.into(),
+            team: Team::ALONE,
             clients: 1,
             threads: 1,
             pipeline: 1,
@@ -130,7 +152,7 @@ impl Plan {
     }
 
     /// SETs every key of `keys` once.
-    pub fn fill(target: SocketAddr, keys: KeyRange, data_size: usize) -> Self {
+    pub fn fill(target: impl Into<Target>, keys: KeyRange, data_size: usize) -> Self {
         Self {
             clients: 8,
             pipeline: 64,
@@ -141,7 +163,7 @@ impl Plan {
     }
 
     /// GETs every key of `keys` once and checks what comes.
-    pub fn verify(target: SocketAddr, keys: KeyRange) -> Self {
+    pub fn verify(target: impl Into<Target>, keys: KeyRange) -> Self {
         let data = DataPlan { verify: true, ..DataPlan::of(crate::traffic::verify::HEADER) };
         Self { mix: mix::set_get(0, 1), data, min_hit_rate: Some(1.0), ..Self::fill(target, keys, 0) }
     }
@@ -183,15 +205,44 @@ impl Plan {
         matches!(self.load, Load::Open { .. })
     }
 
+    /// Threads of all members together.
+    pub fn all_threads(&self) -> usize {
+        self.threads * self.team.members
+    }
+
+    /// The number of this process's first thread among all.
+    pub fn first_part(&self) -> u64 {
+        (self.threads * self.team.member) as u64
+    }
+
+    /// Connections of this process's thread `thread`.
+    pub fn clients_of(&self, thread: usize) -> usize {
+        let (clients, parts) = (self.clients as u64, self.all_threads() as u64);
+        let part = self.first_part() + thread as u64;
+        (share(clients, part + 1, parts) - share(clients, part, parts)) as usize
+    }
+
+    /// How long a run may go on without telling of a second.
+    pub fn silence(&self) -> Duration {
+        self.ramp.saturating_add(self.warmup).saturating_add(self.grace)
+    }
+
     /// What makes the plan impossible, in words for its author.
     pub fn check(&self) -> Result<(), String> {
         let problem = if self.clients == 0 || self.threads == 0 || self.pipeline == 0 {
             "clients, threads and pipeline must be at least 1".into()
-        } else if self.clients < self.threads {
-            format!("{} connections cannot feed {} threads", self.clients, self.threads)
+        } else if self.threads > MAX_THREADS || self.team.members > MAX_THREADS {
+            format!("more than {MAX_THREADS} threads")
+        } else if self.team.member >= self.team.members {
+            "a member of no team".into()
+        } else if self.clients < self.all_threads() {
+            format!("{} connections cannot feed {} threads", self.clients, self.all_threads())
+        } else if self.target.cluster && self.mode == PipelineMode::Batch {
+            "a batch goes to one connection, the keys of a cluster to many: pipeline-mode batch excludes cluster".into()
         } else if self.reconnect_interval == Some(0) {
             "reconnect-interval must be at least 1".into()
         } else {
+            self.target.check()?;
             self.check_keys()?;
             self.check_mix()?;
             self.data.check()?;
@@ -259,7 +310,7 @@ mod tests {
 
     fn plan() -> Plan {
         let keys = KeyRange { first: 0, last: 999, pattern: Pattern::Random };
-        Plan::closed(([127, 0, 0, 1], 6379).into(), keys, End::Requests(10))
+        Plan::closed(std::net::SocketAddr::from(([127, 0, 0, 1], 6379)), keys, End::Requests(10))
     }
 
     #[test]

@@ -182,6 +182,9 @@ pub struct Outcome {
     pub lost_text: Option<String>,
     /// The run was told to stop before its end.
     pub interrupted: bool,
+    /// Requests that a cluster answered with MOVED or ASK and that were sent on.
+    pub moved: u64,
+    pub asked: u64,
 }
 
 impl Outcome {
@@ -201,6 +204,8 @@ impl Outcome {
             lost: 0,
             lost_text: None,
             interrupted: false,
+            moved: 0,
+            asked: 0,
         }
     }
 

@@ -27,6 +27,8 @@ pub fn document(plan: &Plan, outcome: &Outcome, env: Env, server: Server) -> Doc
         window_full: Latencies::from(&outcome.window_full),
         connections: outcome.connects.opened,
         connect: Latencies::from(&outcome.connects.time),
+        moved: outcome.moved,
+        asked: outcome.asked,
         loader_cpu: outcome.busiest_thread,
         series: outcome.series.iter().map(interval).collect(),
     }
@@ -59,7 +61,8 @@ fn result(plan: &Plan, outcome: &Outcome, command: &CommandStats) -> CommandResu
     }
 }
 
-fn interval(second: &Second) -> Interval {
+/// A second as it stands in the series.
+pub fn interval(second: &Second) -> Interval {
     Interval {
         t: second.t,
         seconds: second.seconds,
@@ -99,6 +102,12 @@ pub fn options(plan: &Plan) -> Value {
     };
     json!({
         "target": plan.target.to_string(),
+        "resp": if plan.target.resp3 { 3 } else { 2 },
+        "tls": plan.target.tls.is_some(),
+        "user": plan.target.user,
+        "dbnum": plan.target.db,
+        "cluster": plan.target.cluster,
+        "rfr": format!("{:?}", plan.target.read_from),
         "clients": plan.clients,
         "threads": plan.threads,
         "pipeline": plan.pipeline,

@@ -27,7 +27,7 @@ const DRIFT: f64 = 0.05;
 const STEADY_SECONDS: usize = 6;
 
 /// `p99=1ms`: this quantile of every command's response time must not be above it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Objective {
     /// As it was given.
     pub text: String,
@@ -46,7 +46,9 @@ pub fn judge(plan: &Plan, outcome: &Outcome) -> Verdict {
     reasons.extend(hit_rate(plan, outcome));
     let mut slo_missed = Vec::new();
     for objective in &plan.objectives {
-        weigh(objective, outcome, &mut reasons, &mut slo_missed);
+        for command in outcome.commands.iter().filter(|command| command.counts.offered > 0) {
+            objective.weigh(&command.name, &command.response, &mut reasons, &mut slo_missed);
+        }
     }
     Verdict { valid: reasons.is_empty(), reasons, slo_missed }
 }
@@ -130,17 +132,23 @@ fn hit_rate(plan: &Plan, outcome: &Outcome) -> Option<String> {
     })
 }
 
-fn weigh(objective: &Objective, outcome: &Outcome, reasons: &mut Vec<String>, missed: &mut Vec<String>) {
-    let Objective { text, quantile, limit_ns } = objective;
-    for command in outcome.commands.iter().filter(|command| command.counts.offered > 0) {
-        if trust(*quantile, command.response.len()) == Trust::None {
-            let count = command.response.len();
-            reasons.push(format!("{count} samples of {} are too few to judge {text}", command.name));
-            continue;
+impl Objective {
+    /// Whether the response times of the command `name` keep it: a reason why that cannot be said, or a miss.
+    pub fn weigh(
+        &self,
+        name: &str,
+        response: &Histogram<u64>,
+        reasons: &mut Vec<String>,
+        missed: &mut Vec<String>,
+    ) {
+        let Self { text, quantile, limit_ns } = self;
+        if trust(*quantile, response.len()) == Trust::None {
+            reasons.push(format!("{} samples of {name} are too few to judge {text}", response.len()));
+            return;
         }
-        let value = command.response.value_at_quantile(*quantile);
+        let value = response.value_at_quantile(*quantile);
         if value > *limit_ns {
-            missed.push(format!("{} missed {text}: {:.3} ms", command.name, value as f64 / 1e6));
+            missed.push(format!("{name} missed {text}: {:.3} ms", value as f64 / 1e6));
         }
     }
 }
@@ -225,7 +233,7 @@ mod tests {
         let keys = KeyRange { first: 0, last: 9, pattern: Pattern::Random };
         let end = End::Time(Duration::from_secs(SECONDS));
         let load = Load::Open { rate: PER_SECOND as f64, arrival: Arrival::Constant, end };
-        Plan { load, ..Plan::closed(([127, 0, 0, 1], 1).into(), keys, end) }
+        Plan { load, ..Plan::closed(std::net::SocketAddr::from(([127, 0, 0, 1], 1)), keys, end) }
     }
 
     /// A faultless run in which second `index` had `ops(index)` requests of `us(index)` µs each.

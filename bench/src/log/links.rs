@@ -29,7 +29,7 @@ const JOIN_VALUE: usize = 100;
 /// The files and flushing of both measurements.
 const FILES: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "everysec"];
 
-pub fn away(bench: &mut Bench<'_>) -> Result<(), String> {
+pub fn away(bench: &mut Bench<'_, '_>) -> Result<(), String> {
     for contender in bench.turns() {
         let primary = bench.primary(contender, &FILES)?;
         load::fill(&primary, KEYS, VALUE, bench.run.stop)?;
@@ -56,7 +56,7 @@ pub fn away(bench: &mut Bench<'_>) -> Result<(), String> {
     Ok(())
 }
 
-pub fn join(bench: &mut Bench<'_>) -> Result<(), String> {
+pub fn join(bench: &mut Bench<'_, '_>) -> Result<(), String> {
     for contender in bench.turns() {
         let primary = bench.primary(contender, &FILES)?;
         load::fill(&primary, bench.run.scaled(JOIN_KEYS), JOIN_VALUE, bench.run.stop)?;
@@ -66,7 +66,11 @@ pub fn join(bench: &mut Bench<'_>) -> Result<(), String> {
     Ok(())
 }
 
-fn join_one(bench: &mut Bench<'_>, contender: &Contender, primary: &Server) -> Result<load::Figures, String> {
+fn join_one(
+    bench: &mut Bench<'_, '_>,
+    contender: &Contender,
+    primary: &Server,
+) -> Result<load::Figures, String> {
     let replicas: Vec<Server> =
         (0..JOINERS).map(|_| bench.replica(contender)).collect::<Result<_, String>>()?;
     let all: Vec<&Server> = replicas.iter().collect();

@@ -20,7 +20,7 @@ type File = (&'static [&'static str], [&'static str; 2]);
 const RDB: File = (&["--appendonly", "no"], [RDB_1, RDB_2]);
 const AOF: File = (&["--appendonly", "yes"], [AOF_1, AOF_2]);
 
-pub fn load(bench: &mut Bench<'_>) -> Result<(), String> {
+pub fn load(bench: &mut Bench<'_, '_>) -> Result<(), String> {
     for (arguments, names) in [RDB, AOF] {
         for contender in bench.turns() {
             let dir = bench.dir()?;
@@ -43,7 +43,7 @@ pub fn load(bench: &mut Bench<'_>) -> Result<(), String> {
 
 /// Has the server write the file into `dir`; returns the number of keys in it.
 fn prepare(
-    bench: &mut Bench<'_>,
+    bench: &mut Bench<'_, '_>,
     contender: &Contender,
     dir: &Arc<TempDir>,
     arguments: &[&'static str],

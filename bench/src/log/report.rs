@@ -9,6 +9,7 @@ use crate::{
 };
 
 use super::{
+    Options,
     bars::verdicts,
     links::{AWAY, JOIN},
     loading::{AOF_1, AOF_2, RDB_1, RDB_2},
@@ -16,11 +17,11 @@ use super::{
     writes::{ALONE, ALWAYS_C1, ALWAYS_C50, EVERYSEC, REPLICA},
 };
 
-pub fn report(options: &Common, kinds: &[Kind], results: &Results) -> Report {
+pub fn report(options: &Options, kinds: &[Kind], results: &Results) -> Report {
     let mut tables = writes(results, kinds);
     tables.push_str(&snapshots(results, kinds));
     tables.push_str(&links(results, kinds));
-    let Common { server_cpu, load_cpu, .. } = options;
+    let Common { server_cpu, load_cpu, .. } = options.common;
     Report {
         title: "Torc's log beside its peers'",
         about: format!(
@@ -33,7 +34,7 @@ pub fn report(options: &Common, kinds: &[Kind], results: &Results) -> Report {
              `away` cuts a replica's link while the primary takes SETs as fast as it can; `join` has five replicas come \
              at once amid such writes."
         ),
-        files: ["results-log.json", "RESULTS-log.md"],
+        name: options.sections.results("log", "log"),
         bars: verdicts(results),
         tables,
     }

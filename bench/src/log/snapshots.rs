@@ -34,7 +34,7 @@ const CONNECTIONS: usize = 5;
 const RATE: f64 = 25_000.0;
 const SECONDS: u64 = 20;
 
-pub fn bgsave(bench: &mut Bench<'_>) -> Result<(), String> {
+pub fn bgsave(bench: &mut Bench<'_, '_>) -> Result<(), String> {
     for contender in bench.turns() {
         let server = bench.primary(contender, &[])?;
         let keys = bench.fill_gib(&server)?;
@@ -49,7 +49,7 @@ pub fn bgsave(bench: &mut Bench<'_>) -> Result<(), String> {
 }
 
 /// Serves the fixed load, with one BGSAVE after the other under way or with none.
-fn serve(bench: &Bench<'_>, server: &Server, keys: u64, saves: bool) -> Result<Figures, String> {
+fn serve(bench: &Bench<'_, '_>, server: &Server, keys: u64, saves: bool) -> Result<Figures, String> {
     let arrivals = RATE * bench.lasting(SECONDS).as_secs_f64();
     let plan = Plan {
         clients: CONNECTIONS,
@@ -119,7 +119,7 @@ fn save_until(server: &Server, over: &AtomicBool, stop: &AtomicBool) -> Result<(
     Ok((count, longest))
 }
 
-pub fn fullsync(bench: &mut Bench<'_>) -> Result<(), String> {
+pub fn fullsync(bench: &mut Bench<'_, '_>) -> Result<(), String> {
     for contender in bench.turns() {
         let primary = bench.primary(contender, &[])?;
         bench.fill_gib(&primary)?;

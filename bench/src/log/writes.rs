@@ -23,7 +23,7 @@ const fn sets(name: &'static str, clients: usize, pipeline: usize, requests: u64
     Workload { name, op: Op::Set, clients, pipeline, requests }
 }
 
-pub fn always(bench: &mut Bench<'_>) -> Result<(), String> {
+pub fn always(bench: &mut Bench<'_, '_>) -> Result<(), String> {
     let arguments = ["--appendonly", "yes", "--appendfsync", "always"];
     for (workload, tool) in [
         (sets(ALWAYS_C50, 50, 1, 100_000), Tool::RedisBenchmark),
@@ -36,7 +36,7 @@ pub fn always(bench: &mut Bench<'_>) -> Result<(), String> {
     Ok(())
 }
 
-pub fn everysec(bench: &mut Bench<'_>) -> Result<(), String> {
+pub fn everysec(bench: &mut Bench<'_, '_>) -> Result<(), String> {
     let arguments = ["--appendonly", "yes", "--appendfsync", "everysec"];
     let workload = sets(EVERYSEC, 50, 16, 2_000_000);
     for contender in bench.turns() {
@@ -46,7 +46,7 @@ pub fn everysec(bench: &mut Bench<'_>) -> Result<(), String> {
 }
 
 /// Without a replica and with one, neither with files.
-pub fn replica(bench: &mut Bench<'_>) -> Result<(), String> {
+pub fn replica(bench: &mut Bench<'_, '_>) -> Result<(), String> {
     for contender in bench.turns() {
         for (name, followed) in [(ALONE, false), (REPLICA, true)] {
             let workload = sets(name, 50, 16, 2_000_000);
@@ -63,7 +63,7 @@ fn times(server: &Server) -> Result<[u64; 3], String> {
 }
 
 fn measure(
-    bench: &mut Bench<'_>,
+    bench: &mut Bench<'_, '_>,
     contender: &Contender,
     workload: &Workload,
     tool: Tool,

@@ -2,13 +2,15 @@
 //! the command line is rewritten before it is parsed. What memtier counts per thread or connection, and its defaults,
 //! are `load`'s and `data`'s.
 
-/// Options with a value: memtier's names and ours.
-const RENAMED: [(&str, &str); 7] = [
+/// Memtier's names and ours.
+const RENAMED: [(&str, &str); 9] = [
     ("-s", "--host"),
     ("--server", "--host"),
     ("-S", "--socket"),
     ("--unix-socket", "--socket"),
     ("--select-db", "--dbnum"),
+    ("--cluster-mode", "--cluster"),
+    ("--tls-skip-verify", "--insecure"),
     ("-x", "--run-count"),
     ("-h", "--help"),
 ];

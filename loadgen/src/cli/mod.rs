@@ -8,23 +8,27 @@ mod load;
 mod mix;
 mod out;
 mod report;
+mod scale;
 mod sweep;
 mod target;
 mod values;
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::{
     keys::{KeyRange, Pattern},
+    link::Target,
     plan::{End, Plan},
     selftest::Settings,
 };
 pub use out::{Out, Shown};
 pub use report::{CompareArgs, ReportArgs};
+pub use scale::{AgentArgs, Scale};
 pub use sweep::SweepArgs;
-pub use target::Target;
+pub use target::TargetArgs;
+pub use values::objective;
 
 /// Loads a RESP server and measures how it answers.
 #[derive(Parser, Debug)]
@@ -42,6 +46,8 @@ pub enum Job {
     Run(Box<RunArgs>),
     /// SET every key of the range once
     Fill(PassArgs),
+    /// Wait for leaders (run --agents) and make their runs with them
+    Agent(AgentArgs),
     /// GET every key of the range once and check what `fill --data-verify` or `run --data-verify` wrote
     Verify(PassArgs),
     /// Find the highest rate at which each of several servers meets an objective, and draw latency against throughput
@@ -57,7 +63,7 @@ pub enum Job {
 #[derive(Args, Debug)]
 pub struct RunArgs {
     #[command(flatten)]
-    pub target: Target,
+    pub target: TargetArgs,
     #[command(flatten)]
     load: load::LoadArgs,
     #[command(flatten)]
@@ -67,6 +73,8 @@ pub struct RunArgs {
     #[command(flatten)]
     mix: mix::Mix,
     #[command(flatten)]
+    pub scale: Scale,
+    #[command(flatten)]
     pub out: Out,
 }
 
@@ -74,7 +82,7 @@ pub struct RunArgs {
 #[derive(Args, Debug)]
 pub struct PassArgs {
     #[command(flatten)]
-    pub target: Target,
+    pub target: TargetArgs,
     #[command(flatten)]
     crowd: load::Crowd,
     #[command(flatten)]
@@ -111,18 +119,24 @@ impl SelftestArgs {
 pub struct Measurement<'a> {
     pub plan: Plan,
     pub out: &'a Out,
+    /// Who makes it, if not this process.
+    pub scale: Option<&'a Scale>,
 }
 
 impl Job {
     /// The run this command line asks for, if it asks for one.
     pub fn measurement(&self) -> Result<Option<Measurement<'_>>, String> {
-        let (plan, out) = match self {
-            Self::Run(args) => (args.plan()?, &args.out),
-            Self::Fill(args) => (args.plan(|target, keys| Plan::fill(target, keys, 0))?, &args.out),
-            Self::Verify(args) => (args.plan(Plan::verify)?, &args.out),
-            Self::Selftest(_) | Self::Sweep(_) | Self::Compare(_) | Self::Report(_) => return Ok(None),
+        let (plan, out, scale) = match self {
+            Self::Run(args) => {
+                (args.plan()?, &args.out, Some(&args.scale).filter(|scale| !scale.agents.is_empty()))
+            }
+            Self::Fill(args) => (args.plan(|target, keys| Plan::fill(target, keys, 0))?, &args.out, None),
+            Self::Verify(args) => (args.plan(Plan::verify)?, &args.out, None),
+            Self::Agent(_) | Self::Selftest(_) | Self::Sweep(_) | Self::Compare(_) | Self::Report(_) => {
+                return Ok(None);
+            }
         };
-        Ok(Some(Measurement { plan, out }))
+        Ok(Some(Measurement { plan, out, scale }))
     }
 }
 
@@ -131,7 +145,7 @@ impl RunArgs {
         let patterns = self.walk.key_pattern;
         let compat = self.load.compat();
         let keys = self.data.keys(patterns.others, compat)?;
-        let base = Plan::closed(self.target.address()?, keys, End::Requests(0));
+        let base = Plan::closed(self.target.target()?, keys, End::Requests(0));
         let mut mix = self.mix.commands(patterns)?;
         let plan = self.walk.apply(self.load.apply(Plan { clients: 50, ..base }));
         let plan = self.out.apply(self.data.apply(plan, compat));
@@ -143,16 +157,37 @@ impl RunArgs {
 }
 
 impl PassArgs {
-    fn plan(&self, base: impl FnOnce(SocketAddr, KeyRange) -> Plan) -> Result<Plan, String> {
+    fn plan(&self, base: impl FnOnce(Target, KeyRange) -> Plan) -> Result<Plan, String> {
         let compat = self.crowd.compat();
         let keys = self.data.keys(Pattern::Sequential, compat)?;
-        let plan = self.crowd.apply(base(self.target.address()?, keys));
+        let plan = self.crowd.apply(base(self.target.target()?, keys));
         let mut plan = self.out.apply(self.data.apply(plan, compat));
         if plan.data.expiry.is_some() {
             crate::traffic::mix::expire(&mut plan.mix);
         }
         Ok(plan)
     }
+}
+
+/// The command line as a report may show it: without passwords.
+pub fn without_secrets(argv: &[String]) -> Vec<String> {
+    let mut hide_next = false;
+    let shown = |word: &String| {
+        let hidden = std::mem::take(&mut hide_next);
+        hide_next = matches!(word.as_str(), "-a" | "--auth");
+        if hidden {
+            return "***".into();
+        }
+        match (word.strip_prefix("--auth="), word.strip_prefix("-a"), word.split_once("://")) {
+            (Some(_), ..) => "--auth=***".into(),
+            (_, Some(password), _) if !password.is_empty() && !word.starts_with("--") => "-a***".into(),
+            (.., Some((scheme, rest))) if rest.contains('@') => {
+                format!("{scheme}://***@{}", rest.rsplit_once('@').map_or("", |(_, place)| place))
+            }
+            _ => word.clone(),
+        }
+    };
+    argv.iter().map(shown).collect()
 }
 
 #[cfg(test)]
@@ -185,7 +220,7 @@ mod tests {
     fn options_reach_the_plan() {
         let plan =
             plan("loadgen run -h 127.0.0.2 -p 7000 -c 4 -t 2 -P 8 -n 99 --ratio 1:0 -d 32 --key-maximum 9");
-        assert_eq!(plan.target, ([127, 0, 0, 2], 7000).into());
+        assert_eq!(plan.target.to_string(), "127.0.0.2:7000");
         assert_eq!((plan.clients, plan.threads, plan.pipeline), (4, 2, 8));
         assert_eq!(plan.data.sizes, Sizes::Fixed(32));
         assert_eq!(plan.load, Load::Closed(End::Requests(99)));
@@ -255,7 +290,17 @@ mod tests {
         let end = End::Requests(1000);
         assert_eq!(plan.load, Load::Open { rate: 100.0, arrival: Arrival::Constant, end });
         assert_eq!((plan.key_shape.prefix.as_str(), plan.data.sizes), ("memtier-", Sizes::Fixed(32)));
-        assert_eq!(plan.target, ([127, 0, 0, 3], 6379).into());
+        assert_eq!(plan.target.to_string(), "127.0.0.3:6379");
+    }
+
+    #[test]
+    fn no_password_is_shown() {
+        let line = "x run -a s3 --auth s3 --auth=s3 -as3 -u redis://me:s3@h/1 --uri=rediss://:s3@h -n 5 --agents a,b";
+        let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+        let shown = without_secrets(&words).join(" ");
+        let expected =
+            "x run -a *** --auth *** --auth=*** -a*** -u redis://***@h/1 --uri=rediss://***@h -n 5";
+        assert_eq!(shown, format!("{expected} --agents a,b"));
     }
 
     #[test]
@@ -267,6 +312,9 @@ mod tests {
             ("loadgen run --data-size-range 9-4", "ends before it begins"),
             ("loadgen run -n 5 --test-time 3", "cannot be used with"),
             ("loadgen run -r 0", "keyspace of 0"),
+            ("loadgen run --agents a:1", "--token-file"),
+            ("loadgen run --cluster --pipeline-mode batch", "excludes cluster"),
+            ("loadgen run --rfr all", "needs --cluster"),
             ("loadgen run --hotspot 2:1", "between 0 and 1"),
             ("loadgen run --warmup soon", "no time"),
         ] {

@@ -1,15 +1,12 @@
 //! Several servers, many rates.
 
-use std::{
-    net::{SocketAddr, ToSocketAddrs},
-    path::PathBuf,
-    time::Duration,
-};
+use std::{path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args};
 
 use super::{data, load, mix, values};
 use crate::{
+    link::Target,
     plan::{Arrival, End, Load, Plan},
     sweep::{Contestant, Settings, Times},
     verdict::Objective,
@@ -19,7 +16,7 @@ use crate::{
 pub struct SweepArgs {
     /// A server and what to call it; may be repeated
     #[arg(short = 'u', long, required = true, value_name = "NAME=URI", value_parser = named)]
-    uri: Vec<(String, SocketAddr)>,
+    uri: Vec<(String, Target)>,
     #[command(flatten)]
     crowd: load::Crowd,
     #[command(flatten)]
@@ -98,7 +95,8 @@ impl SweepArgs {
         self.uri
             .iter()
             .map(|(name, target)| {
-                let base = Plan { clients: 50, ..Plan::closed(*target, keys, End::Time(self.test_time)) };
+                let base =
+                    Plan { clients: 50, ..Plan::closed(target.clone(), keys, End::Time(self.test_time)) };
                 let plan = self.data.apply(self.walk.apply(self.crowd.apply(base)), compat);
                 if plan.data.expiry.is_some() {
                     crate::traffic::mix::expire(&mut mix);
@@ -112,9 +110,8 @@ impl SweepArgs {
 }
 
 /// `torc=redis://127.0.0.1:6379`; the scheme may be left out.
-fn named(text: &str) -> Result<(String, SocketAddr), String> {
+fn named(text: &str) -> Result<(String, Target), String> {
     let (name, uri) = text.split_once('=').ok_or("wanted NAME=URI, as in torc=redis://127.0.0.1:6379")?;
-    let place = uri.strip_prefix("redis://").unwrap_or(uri).trim_end_matches('/');
-    let mut found = place.to_socket_addrs().map_err(|error| format!("{place}: {error}"))?;
-    Ok((name.into(), found.next().ok_or_else(|| format!("{place} has no address"))?))
+    let target = if uri.contains("://") { uri.parse()? } else { format!("redis://{uri}").parse()? };
+    Ok((name.into(), target))
 }

@@ -10,7 +10,7 @@ use hdrhistogram::{
 use super::recorder::{Delivery, SECOND, Slice};
 use crate::{
     plan::Plan,
-    stats::{CommandStats, Counts, Outcome, Second, absorb, latencies},
+    stats::{CommandStats, Connects, Counts, Outcome, Second, absorb, latencies},
 };
 
 pub struct Collector<'a> {
@@ -19,7 +19,7 @@ pub struct Collector<'a> {
     /// Seconds that not every thread has handed in.
     seconds: BTreeMap<u64, Sum>,
     threads: Vec<Thread>,
-    watch: &'a mut dyn FnMut(&Second),
+    watch: &'a mut dyn FnMut(&Second, &Outcome),
 }
 
 #[derive(Clone, Default)]
@@ -39,10 +39,10 @@ struct Sum {
 }
 
 impl<'a> Collector<'a> {
-    pub fn new(plan: &Plan, watch: &'a mut dyn FnMut(&Second)) -> Self {
+    pub fn new(plan: &Plan, connects: Connects, watch: &'a mut dyn FnMut(&Second, &Outcome)) -> Self {
         let commands = plan.mix.iter().map(|command| CommandStats::new(&command.name, command.reads()));
         Self {
-            outcome: Outcome::new(commands.collect()),
+            outcome: Outcome { connects, ..Outcome::new(commands.collect()) },
             open: plan.open(),
             seconds: BTreeMap::new(),
             threads: vec![Thread::default(); plan.threads],
@@ -98,12 +98,16 @@ impl<'a> Collector<'a> {
                 continue;
             }
             let done = sum.finish(second);
-            (self.watch)(&done);
+            self.outcome.elapsed_ns = ((done.t + done.seconds) * SECOND as f64) as u64;
+            self.outcome.scheduled_ns = if self.open { self.outcome.elapsed_ns } else { 0 };
+            (self.watch)(&done, &self.outcome);
             self.outcome.series.push(done);
         }
     }
 
     pub fn finish(mut self) -> Outcome {
+        // The threads know them exactly.
+        (self.outcome.elapsed_ns, self.outcome.scheduled_ns) = (0, 0);
         let share = |thread: &Thread| thread.busy as f64 / thread.length.max(1) as f64;
         self.outcome.busiest_thread = self.threads.iter().map(share).fold(0.0, f64::max);
         self.outcome

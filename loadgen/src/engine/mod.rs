@@ -13,8 +13,8 @@ mod worker;
 use std::{
     fmt, io,
     sync::{
-        Barrier, OnceLock,
-        atomic::{AtomicBool, Ordering},
+        Barrier,
+        atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc,
     },
     thread,
@@ -22,12 +22,13 @@ use std::{
 
 use crate::{
     clock::Clock,
+    link,
     plan::{Plan, nanos},
-    stats::{Connects, Outcome, Second, latencies, record},
-    traffic::{Traffic, keys::share},
+    stats::{Connects, Outcome, Second, absorb, latencies, record},
+    traffic::Traffic,
 };
 use collector::Collector;
-use open::{Stream, open};
+use open::{Opened, Site};
 use recorder::{Exchange, Recorder};
 use work::Work;
 use worker::{Ended, Kit, Worker};
@@ -36,8 +37,15 @@ use worker::{Ended, Kit, Worker};
 #[derive(Debug)]
 pub enum Fault {
     Plan(String),
-    Connect { target: String, problem: String },
-    Machine { what: &'static str, error: io::Error },
+    /// `connection` is its number and how many there were to be, unless it was the first.
+    Connect {
+        fault: link::Fault,
+        connection: Option<(usize, usize)>,
+    },
+    Machine {
+        what: &'static str,
+        error: io::Error,
+    },
     Prefill(String),
 }
 
@@ -45,7 +53,10 @@ impl fmt::Display for Fault {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Plan(problem) => out.write_str(problem),
-            Self::Connect { target, problem } => write!(out, "cannot connect to {target}: {problem}"),
+            Self::Connect { fault, connection: None } => write!(out, "{fault}"),
+            Self::Connect { fault, connection: Some((number, all)) } => {
+                write!(out, "{fault} (connection {number} of {all})")
+            }
             Self::Machine { what, error } => write!(out, "{what}: {error}"),
             Self::Prefill(problem) => write!(out, "prefill: {problem}"),
         }
@@ -54,6 +65,22 @@ impl fmt::Display for Fault {
 
 impl std::error::Error for Fault {}
 
+impl From<link::Fault> for Fault {
+    fn from(fault: link::Fault) -> Self {
+        Self::Connect { fault, connection: None }
+    }
+}
+
+/// What a run asks and tells whoever wants it made.
+pub struct Hooks<'a> {
+    /// Ends the run early when it turns true.
+    pub stop: &'a AtomicBool,
+    /// Called once every connection is open and every thread ready; the load begins when it returns.
+    pub gate: &'a mut dyn FnMut() -> Result<(), String>,
+    /// Shown each second of the measured part once it has passed, and what was counted until then.
+    pub watch: &'a mut dyn FnMut(&Second, &Outcome),
+}
+
 /// Runs `plan` to its end, or until `stop` turns true.
 pub fn run(plan: &Plan, stop: &AtomicBool) -> Result<Outcome, Fault> {
     run_watched(plan, stop, &mut |_| ())
@@ -61,6 +88,12 @@ pub fn run(plan: &Plan, stop: &AtomicBool) -> Result<Outcome, Fault> {
 
 /// The same; `watch` is shown each second of the measured part once it has passed.
 pub fn run_watched(plan: &Plan, stop: &AtomicBool, watch: &mut dyn FnMut(&Second)) -> Result<Outcome, Fault> {
+    run_hooked(plan, Hooks { stop, gate: &mut || Ok(()), watch: &mut |second, _| watch(second) })
+}
+
+/// The same, started by a gate.
+pub fn run_hooked(plan: &Plan, hooks: Hooks<'_>) -> Result<Outcome, Fault> {
+    let Hooks { stop, gate, watch } = hooks;
     plan.check().map_err(Fault::Plan)?;
     if plan.prefill {
         let filling = plan.prefilling();
@@ -72,47 +105,63 @@ pub fn run_watched(plan: &Plan, stop: &AtomicBool, watch: &mut dyn FnMut(&Second
         }
     }
     let clock = Clock::start();
-    let (streams, connects) = connect(plan, clock, stop)?;
-    let mut collector = Collector::new(plan, watch);
-    let ended = thread::scope(|scope| drive(scope, plan, clock, stop, streams, &mut collector))?;
+    let site = Site::explore(plan)?;
+    let (opened, connects) = connect(plan, &site, clock, stop)?;
+    let mut collector = Collector::new(plan, connects, watch);
+    let stage = Stage { plan, site: &site, clock, stop };
+    let ended = thread::scope(|scope| drive(scope, &stage, opened, gate, &mut collector))?;
     let mut outcome = collector.finish();
-    outcome.connects = connects;
     let measured = ended.first().map_or(0, |part| part.start).saturating_add(plan.unmeasured_ns());
     outcome.started_unix_ms = clock.unix_ms(measured);
     conclude(plan, &mut outcome, ended);
     Ok(outcome)
 }
 
+/// The connections of each thread.
+type Shares = Vec<Vec<Opened>>;
+
 /// Opens every connection, one after the other with the plan's stagger between.
-fn connect(plan: &Plan, clock: Clock, stop: &AtomicBool) -> Result<(Vec<Stream>, Connects), Fault> {
-    let mut streams = Vec::with_capacity(plan.clients);
-    let mut time = latencies();
-    for index in 0..plan.clients {
-        if stop.load(Ordering::Relaxed) {
-            return Err(Fault::Plan("stopped before all connections were open".into()));
-        }
-        if index > 0 && !plan.connect_stagger.is_zero() {
-            thread::sleep(plan.connect_stagger);
-        }
-        let before = clock.ns();
-        let stream = open(plan).map_err(|fault| match fault {
-            Fault::Connect { target, problem } if index > 0 => {
-                let problem = format!("{problem} (connection {} of {})", index + 1, plan.clients);
-                Fault::Connect { target, problem }
+fn connect(plan: &Plan, site: &Site, clock: Clock, stop: &AtomicBool) -> Result<(Shares, Connects), Fault> {
+    let shares: Vec<usize> = (0..plan.threads).map(|thread| plan.clients_of(thread)).collect();
+    let all: usize = shares.iter().sum();
+    let (mut opened, mut time) = (0, latencies());
+    let mut streams = Vec::new();
+    for share in shares {
+        let mut own = Vec::with_capacity(share);
+        for lane in 0..share {
+            if stop.load(Ordering::Relaxed) {
+                return Err(Fault::Plan("stopped before all connections were open".into()));
             }
-            fault => fault,
-        })?;
-        record(&mut time, clock.ns() - before, 1);
-        streams.push(stream);
+            if opened > 0 && !plan.connect_stagger.is_zero() {
+                thread::sleep(plan.connect_stagger);
+            }
+            let before = clock.ns();
+            let connection = (opened > 0).then_some((opened + 1, all));
+            own.push(site.open(lane).map_err(|fault| Fault::Connect { fault, connection })?);
+            record(&mut time, clock.ns() - before, 1);
+            opened += 1;
+        }
+        streams.push(own);
     }
-    Ok((streams, Connects { opened: plan.clients as u64, time }))
+    Ok((streams, Connects { opened: opened as u64, time }))
+}
+
+/// What all threads of a run share.
+#[derive(Clone, Copy)]
+struct Stage<'a> {
+    plan: &'a Plan,
+    site: &'a Site,
+    clock: Clock,
+    stop: &'a AtomicBool,
 }
 
 /// What the threads agree on: that all of them are ready, and when they start.
 struct Start {
     ready: Barrier,
     broken: AtomicBool,
-    at: OnceLock<u64>,
+    /// Set by whoever opens the gate, before `begun` lets the threads go on.
+    at: AtomicU64,
+    begun: Barrier,
 }
 
 /// What a thread ended with, and the stamp it started at.
@@ -124,57 +173,55 @@ struct Part {
 /// Starts a thread for each share of the connections and collects what they record.
 fn drive<'scope, 'env: 'scope>(
     scope: &'scope thread::Scope<'scope, 'env>,
-    plan: &'env Plan,
-    clock: Clock,
-    stop: &'env AtomicBool,
-    mut streams: Vec<Stream>,
+    stage: &Stage<'env>,
+    shares: Shares,
+    gate: &mut dyn FnMut() -> Result<(), String>,
     collector: &mut Collector<'_>,
 ) -> Result<Vec<Part>, Fault> {
     let start = std::sync::Arc::new(Start {
-        ready: Barrier::new(plan.threads),
+        ready: Barrier::new(shares.len() + 1),
         broken: AtomicBool::new(false),
-        at: OnceLock::new(),
+        at: AtomicU64::new(0),
+        begun: Barrier::new(shares.len() + 1),
     });
     let (finished, slices) = mpsc::channel();
-    let mut threads = Vec::new();
-    let mut spares = vec![None; plan.threads];
-    for part in (0..plan.threads).rev() {
-        let first = share(plan.clients as u64, part as u64, plan.threads as u64) as usize;
-        let own = streams.split_off(first);
+    let (mut threads, mut spares) = (Vec::new(), Vec::new());
+    for (part, own) in shares.into_iter().enumerate() {
         let (spare, cleared) = mpsc::channel();
-        spares[part] = Some(spare);
+        spares.push(spare);
         let exchange = Exchange { part, finished: finished.clone(), cleared };
-        let start = std::sync::Arc::clone(&start);
-        threads.push(scope.spawn(move || live(plan, clock, stop, own, exchange, &start)));
+        let (start, stage) = (std::sync::Arc::clone(&start), *stage);
+        threads.push(scope.spawn(move || live(stage, own, exchange, &start)));
     }
     drop(finished);
+    start.ready.wait();
+    let opened = if start.broken.load(Ordering::SeqCst) { Ok(()) } else { gate() };
+    if opened.is_err() {
+        start.broken.store(true, Ordering::SeqCst);
+    }
+    start.at.store(stage.clock.ns(), Ordering::SeqCst);
+    start.begun.wait();
     for mut delivery in slices {
         collector.take(&mut delivery);
-        if let Some(spare) = &spares[delivery.part] {
-            // A thread that has ended needs no slice.
-            let _ = spare.send(delivery.slice);
-        }
+        // A thread that has ended needs no slice.
+        let _ = spares[delivery.part].send(delivery.slice);
     }
-    threads.into_iter().map(|thread| thread.join().expect("a worker does not panic")).collect()
+    let parts = threads.into_iter().map(|thread| thread.join().expect("a worker does not panic")).collect();
+    opened.map_err(Fault::Plan)?;
+    parts
 }
 
 /// The life of one thread.
-fn live(
-    plan: &Plan,
-    clock: Clock,
-    stop: &AtomicBool,
-    streams: Vec<Stream>,
-    exchange: Exchange,
-    start: &Start,
-) -> Result<Part, Fault> {
-    let (part, parts, lanes) = (exchange.part as u64, plan.threads as u64, streams.len() as u64);
+fn live(stage: Stage<'_>, own: Vec<Opened>, exchange: Exchange, start: &Start) -> Result<Part, Fault> {
+    let Stage { plan, site, clock, stop } = stage;
+    let (part, lanes) = (plan.first_part() + exchange.part as u64, own.len() as u64);
     let prepare = || {
         if !plan.cpus.is_empty() {
             pin(&[plan.cpus[exchange.part % plan.cpus.len()]])
                 .map_err(|error| Fault::Machine { what: "pinning a thread", error })?;
         }
-        let traffic = Traffic::new(plan, part, parts, lanes);
-        Worker::new(Kit { plan, clock, stop, traffic, streams })
+        let traffic = Traffic::new(plan, part, plan.all_threads() as u64, lanes);
+        Worker::new(Kit { plan, site, clock, stop, traffic, opened: own })
             .map_err(|error| Fault::Machine { what: "epoll", error })
     };
     let prepared = prepare();
@@ -182,11 +229,12 @@ fn live(
         start.broken.store(true, Ordering::SeqCst);
     }
     start.ready.wait();
+    start.begun.wait();
     let worker = prepared?;
     if start.broken.load(Ordering::SeqCst) {
         return Ok(Part { start: 0, ended: Ended::default() });
     }
-    let at = *start.at.get_or_init(|| clock.ns());
+    let at = start.at.load(Ordering::SeqCst);
     let recorder = Recorder::new(plan, at, exchange);
     let ended = worker
         .run(at, Work::new(plan, part, at), recorder)
@@ -203,6 +251,10 @@ fn conclude(plan: &Plan, outcome: &mut Outcome, parts: Vec<Part>) {
         outcome.error_text = outcome.error_text.take().or(ended.error_text);
         outcome.corrupt_text = outcome.corrupt_text.take().or(ended.corrupt_text);
         outcome.lost += ended.lost;
+        outcome.moved += ended.moved;
+        outcome.asked += ended.asked;
+        outcome.connects.opened += ended.reopened.len();
+        absorb(&mut outcome.connects.time, &ended.reopened);
         outcome.lost_text = outcome.lost_text.take().or(ended.lost_text);
         outcome.interrupted |= ended.interrupted;
     }

@@ -1,79 +1,144 @@
-//! How a connection comes about: opened, and asked whether it speaks the protocol before any load is put on it. The
-//! one place of the engine that knows what a stream is.
+//! How connections come about: before the start one after the other, each asked whether it is served, so that what is
+//! wrong can be said; amid the load without waiting. In a cluster it finds out which nodes get connections, and how the
+//! commands of the mix find theirs.
 
-use std::{
-    io::{self, Read, Write},
-    net::TcpStream,
-    time::Duration,
-};
+use std::io;
 
 use super::Fault;
 use crate::{
+    link::{self, Dialer, Link, Peer, ReadFrom, Role, Target, slots::SlotMap},
     plan::Plan,
-    replies::{Answer, Sink, Skimmer},
+    traffic::{mix::CommandPlan, template::KEY},
 };
 
-pub type Stream = TcpStream;
-
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// A connection that has answered a PING.
-pub fn open(plan: &Plan) -> Result<Stream, Fault> {
-    let fault = |problem: String| Fault::Connect { target: plan.target.to_string(), problem };
-    let mut stream = TcpStream::connect_timeout(&plan.target, CONNECT_TIMEOUT)
-        .map_err(|error| fault(error.to_string()))?;
-    let machine = |error| Fault::Machine { what: "a socket's options", error };
-    stream.set_nodelay(true).map_err(machine)?;
-    stream.set_read_timeout(Some(CONNECT_TIMEOUT)).map_err(machine)?;
-    ask(&mut stream, b"*1\r\n$4\r\nPING\r\n").map_err(fault)?;
-    stream.set_read_timeout(None).map_err(machine)?;
-    Ok(stream)
+/// A target explored.
+pub struct Site {
+    pub dialer: Dialer,
+    pub cluster: Option<Layout>,
 }
 
-/// Sends one request and takes its whole reply: the body if it is a bulk string, else nothing.
-pub fn ask(stream: &mut (impl Read + Write), request: &[u8]) -> Result<Vec<u8>, String> {
-    let lost = |error: io::Error| match error.kind() {
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-            "it accepts connections and does not answer".into()
+/// The nodes of a cluster that get connections, and how requests find theirs.
+#[derive(Clone)]
+pub struct Layout {
+    pub map: SlotMap,
+    pub nodes: Vec<Peer>,
+    pub routes: Vec<Route>,
+}
+
+/// How the requests of one command of the mix find their node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// Which word is the key; `None` = any node will do.
+    pub key: Option<usize>,
+    /// Replicas can serve it.
+    pub reads: bool,
+}
+
+/// A connection that is open and served.
+pub struct Opened {
+    pub link: Link,
+    pub peer: Peer,
+}
+
+/// A connection that is being opened: `greeting` is to be sent first, and brings so many replies.
+pub struct Opening {
+    pub link: Link,
+    pub peer: Peer,
+    pub greeting: Vec<u8>,
+    pub replies: usize,
+    pub since: u64,
+    /// The attempt before failed.
+    pub again: bool,
+}
+
+/// Begins, at `since`, to open a connection to `peer`, without waiting.
+pub fn begin(dialer: &Dialer, peer: &Peer, since: u64, again: bool) -> io::Result<Opening> {
+    let (greeting, replies) = dialer.opening(peer.role);
+    Ok(Opening { link: dialer.begin(peer)?, peer: peer.clone(), greeting, replies, since, again })
+}
+
+impl Site {
+    pub fn explore(plan: &Plan) -> Result<Self, Fault> {
+        let dialer = Dialer::new(&plan.target)?;
+        let cluster = plan.target.cluster.then(|| layout(&dialer, &plan.mix)).transpose()?;
+        if let Some(Layout { nodes, .. }) = &cluster {
+            let (each, wanted) = (plan.clients / plan.all_threads(), nodes.len());
+            if each < wanted {
+                let least = wanted * plan.all_threads();
+                return Err(Fault::Plan(format!(
+                    "{} clients are too few: each thread connects to each of {wanted} nodes, which takes {least}",
+                    plan.clients
+                )));
+            }
         }
-        _ => error.to_string(),
-    };
-    stream.write_all(request).map_err(lost)?;
-    let mut skimmer = Skimmer::default();
-    let mut reply = Whole::default();
-    let mut buffer = [0; 4096];
-    while !reply.done {
-        let len = match stream.read(&mut buffer) {
-            Ok(0) => return Err("it closed the connection instead of answering".into()),
-            Ok(len) => len,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(lost(error)),
+        Ok(Self { dialer, cluster })
+    }
+
+    /// The connection of a thread's `lane`.
+    pub fn open(&self, lane: usize) -> Result<Opened, link::Fault> {
+        let client = match &self.cluster {
+            None => self.dialer.client(&self.dialer.target().address, Role::Primary)?,
+            Some(Layout { nodes, .. }) => {
+                let peer = &nodes[lane % nodes.len()];
+                self.dialer.client(&peer.address, peer.role)?
+            }
         };
-        if skimmer.feed(&buffer[..len], &mut reply).is_err() {
-            let head = buffer[..len.min(32)].escape_ascii();
-            return Err(format!("it does not speak RESP: its answer begins \"{head}\""));
+        let peer = client.peer().clone();
+        Ok(Opened { link: client.into_link()?, peer })
+    }
+}
+
+fn layout(dialer: &Dialer, mix: &[CommandPlan]) -> Result<Layout, link::Fault> {
+    let mut client = dialer.client(&dialer.target().address, Role::Primary)?;
+    let map = client.slots()?;
+    if let Some((count, first)) = map.uncovered() {
+        let problem = format!("{count} slots are served by no node, the first is {first}");
+        return Err(link::Fault::Options(format!(
+            "the cluster at {} is not whole: {problem}",
+            dialer.target().address
+        )));
+    }
+    let mut routes = Vec::new();
+    for command in mix {
+        let name = String::from_utf8_lossy(&command.words[0]).into_owned();
+        let (reads, first) = client.command(&name)?;
+        routes.push(Route { key: key_word(command, first), reads });
+    }
+    let nodes = wanted(&map, dialer.target())?;
+    Ok(Layout { map, nodes, routes })
+}
+
+/// The word that decides the slot: the one the plan fills a key into, else the one the server takes for a key.
+fn key_word(command: &CommandPlan, first: usize) -> Option<usize> {
+    let filled = command.words.iter().position(|word| memchr::memmem::find(word, KEY).is_some());
+    filled.or(Some(first)).filter(|&word| (1..command.words.len()).contains(&word))
+}
+
+/// The nodes that get connections.
+pub fn wanted(map: &SlotMap, target: &Target) -> Result<Vec<Peer>, link::Fault> {
+    let mut peers = Vec::new();
+    for shard in map.shards() {
+        peers.push((&shard.primary, Role::Primary));
+        if target.read_from != ReadFrom::No {
+            peers.extend(shard.replicas.iter().map(|replica| (replica, Role::Replica)));
         }
     }
-    reply.error.map_or(Ok(reply.body), Err)
+    let found = peers.into_iter().map(|(address, role)| Peer::find(address, role));
+    found.collect()
 }
 
-#[derive(Default)]
-struct Whole {
-    body: Vec<u8>,
-    error: Option<String>,
-    done: bool,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Sink for Whole {
-    fn error(&mut self, text: &[u8]) {
-        self.error = Some(String::from_utf8_lossy(text).into_owned());
-    }
-
-    fn body(&mut self, piece: &[u8]) {
-        self.body.extend_from_slice(piece);
-    }
-
-    fn reply(&mut self, _: Answer, _: u64) {
-        self.done = true;
+    #[test]
+    fn the_key_that_decides_is_the_one_the_plan_fills_in() {
+        let key = |line: &str, first| key_word(&CommandPlan::parse(line).expect("a command"), first);
+        assert_eq!(key("SET __key__ __data__", 1), Some(1));
+        assert_eq!(key("EVAL script 1 __key__", 0), Some(3));
+        assert_eq!(key("HGET h:{__key__} f", 1), Some(1));
+        assert_eq!(key("ZADD board __score__ __rand_int__", 1), Some(1));
+        assert_eq!(key("PING", 0), None);
+        assert_eq!(key("DBSIZE", 1), None);
     }
 }

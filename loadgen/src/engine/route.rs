@@ -1,7 +1,6 @@
 //! Which connection takes the next request.
 
 use super::connection::Connection;
-use crate::traffic::Request;
 
 /// Connections of one thread take turns.
 #[derive(Default)]
@@ -10,14 +9,14 @@ pub struct Router {
 }
 
 impl Router {
-    /// The next connection in turn with room for `request`, with at most `pipeline` outstanding on each.
-    pub fn pick(&mut self, connections: &[Connection], pipeline: usize, _request: Request) -> Option<usize> {
+    /// The next connection in turn with room, with at most `pipeline` outstanding on each.
+    pub fn pick(&mut self, connections: &[Connection], pipeline: usize) -> Option<usize> {
         let count = connections.len();
         let mut index = self.turn;
         for _ in 0..count {
             let connection = &connections[index];
             let after = if index + 1 == count { 0 } else { index + 1 };
-            if connection.alive() && connection.outstanding() < pipeline {
+            if connection.room(pipeline) > 0 {
                 self.turn = after;
                 return Some(index);
             }

@@ -51,7 +51,7 @@ pub struct Due {
 impl Work {
     /// The work of thread `part` of the plan's run, which begins at `start`.
     pub fn new(plan: &Plan, part: u64, start: u64) -> Self {
-        let parts = plan.threads as u64;
+        let parts = plan.all_threads() as u64;
         let quota = |end| match end {
             End::Requests(total) => share(total, part + 1, parts) - share(total, part, parts),
             End::Time(_) => u64::MAX,
@@ -101,6 +101,11 @@ impl Work {
 impl Closed {
     pub fn may_send(&self, now: u64) -> bool {
         self.left > 0 && now < self.deadline
+    }
+
+    /// Nothing may be sent at `now` or later.
+    pub fn expired(&self, now: u64) -> bool {
+        now >= self.deadline
     }
 
     /// One request is sent at `now`.

@@ -1,7 +1,10 @@
 //! One thread of the generator: its connections, its part of the work, one epoll loop. All sending decisions are made
 //! here; bytes and stamps are `connection`'s.
 
+mod cluster;
+
 use std::{
+    collections::VecDeque,
     io,
     num::NonZeroU64,
     sync::atomic::{AtomicBool, Ordering},
@@ -16,17 +19,20 @@ use rustix::{
 };
 
 use super::{
-    connection::Connection,
-    open::Stream,
+    connection::{Connection, Received},
+    open::{Opened, Site, begin},
     recorder::{Recorder, SECOND, Stamps},
     route::Router,
-    work::{Due, Work},
+    work::{Due, Open, Work},
 };
 use crate::{
     clock::Clock,
+    link::Peer,
     plan::{PipelineMode, Plan, nanos},
+    stats::{Recording, latencies, record},
     traffic::{Request, Traffic},
 };
+use cluster::Cluster;
 
 /// Bytes taken from a socket at once.
 const READ_SIZE: usize = 256 * 1024;
@@ -38,14 +44,22 @@ const EVENTS: usize = 256;
 /// polls without sleeping from then on.
 const SPIN_WITHIN: u64 = 100_000;
 
+const INTEREST: EventFlags =
+    EventFlags::IN.union(EventFlags::OUT).union(EventFlags::RDHUP).union(EventFlags::ET);
+
+/// After these a socket must be read to its end: there will be no other edge.
+const ENDED: EventFlags = EventFlags::RDHUP.union(EventFlags::HUP).union(EventFlags::ERR);
+
 /// Longest sleep, so that deadlines and the stop flag are noticed.
 const NAP: u64 = 50_000_000;
+
+/// How long a connection that was lost, or could not be opened anew, rests before the next attempt.
+const RETRY_AFTER: u64 = SECOND / 20;
 
 /// How long an interrupted run waits for what is outstanding.
 const LAST_GRACE: u64 = SECOND;
 
 /// What a thread tells of its run besides what it recorded.
-#[derive(Default)]
 pub struct Ended {
     /// Stamp of the last reply, or of the start.
     pub last_reply: u64,
@@ -56,6 +70,28 @@ pub struct Ended {
     pub lost: u64,
     pub lost_text: Option<String>,
     pub interrupted: bool,
+    /// Requests that were answered with MOVED and with ASK, and sent on.
+    pub moved: u64,
+    pub asked: u64,
+    /// How long it took to open connections anew.
+    pub reopened: Recording,
+}
+
+impl Default for Ended {
+    fn default() -> Self {
+        Self {
+            last_reply: 0,
+            schedule_end: 0,
+            error_text: None,
+            corrupt_text: None,
+            lost: 0,
+            lost_text: None,
+            interrupted: false,
+            moved: 0,
+            asked: 0,
+            reopened: latencies(),
+        }
+    }
 }
 
 /// What a worker is made of.
@@ -63,8 +99,9 @@ pub struct Kit<'a> {
     pub plan: &'a Plan,
     pub clock: Clock,
     pub stop: &'a AtomicBool,
+    pub site: &'a Site,
     pub traffic: Traffic,
-    pub streams: Vec<Stream>,
+    pub opened: Vec<Opened>,
 }
 
 pub struct Worker<'a> {
@@ -73,6 +110,8 @@ pub struct Worker<'a> {
     stop: &'a AtomicBool,
     traffic: Traffic,
     router: Router,
+    site: &'a Site,
+    cluster: Option<Box<Cluster>>,
     connections: Vec<Connection>,
     epoll: OwnedFd,
     /// For each command of the mix: its replies are values to be checked.
@@ -83,7 +122,10 @@ pub struct Worker<'a> {
     waiting: Option<Request>,
     /// Requests outstanding on all connections.
     outstanding: usize,
+    /// Connections that take requests, or will again.
     alive: usize,
+    /// Connections to be opened anew, and from which stamp on.
+    retries: VecDeque<(u64, usize)>,
     /// Closed loop: connections that have begun; with a ramp not all begin at once.
     begun: usize,
     start: u64,
@@ -95,14 +137,18 @@ pub struct Worker<'a> {
 
 impl<'a> Worker<'a> {
     pub fn new(kit: Kit<'a>) -> io::Result<Self> {
-        let Kit { plan, clock, stop, traffic, streams } = kit;
+        let Kit { plan, clock, stop, site, traffic, opened } = kit;
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-        let mut connections = Vec::with_capacity(streams.len());
-        for (index, stream) in streams.into_iter().enumerate() {
-            stream.set_nonblocking(true)?;
-            let both = EventFlags::IN | EventFlags::OUT | EventFlags::ET;
-            epoll::add(&epoll, &stream, EventData::new_u64(index as u64), both)?;
-            connections.push(Connection::new(stream));
+        let cluster = site.cluster.as_ref().map(|layout| {
+            let peers: Vec<Peer> = opened.iter().map(|opened| opened.peer.clone()).collect();
+            Box::new(Cluster::new(&site.dialer, layout, &peers))
+        });
+        let left = plan.reconnect_interval.unwrap_or(u64::MAX);
+        let mut connections = Vec::with_capacity(opened.len());
+        for (index, opened) in opened.into_iter().enumerate() {
+            let connection = Connection::new(opened, left, cluster.is_some());
+            epoll::add(&epoll, connection.link(), EventData::new_u64(index as u64), INTEREST)?;
+            connections.push(connection);
         }
         // Sleeps otherwise end up to 50 µs later than asked for, to be bundled with others (prctl(2)).
         rustix::thread::set_current_timer_slack(NonZeroU64::new(1))?;
@@ -112,12 +158,15 @@ impl<'a> Worker<'a> {
             stop,
             traffic,
             router: Router::default(),
+            site,
+            cluster,
             epoll,
             verified: plan.mix.iter().map(|command| plan.data.verify && command.reads_value()).collect(),
             unflushed: Vec::with_capacity(connections.len()),
             waiting: None,
             outstanding: 0,
             alive: connections.len(),
+            retries: VecDeque::new(),
             connections,
             begun: 0,
             start: 0,
@@ -137,6 +186,7 @@ impl<'a> Worker<'a> {
             let now = self.clock.ns();
             recorder.tick(now);
             self.heed_stop(&mut work, now);
+            self.retry(now);
             if self.finished(&work, now) {
                 break;
             }
@@ -151,7 +201,8 @@ impl<'a> Worker<'a> {
                 recorder.idled(self.clock.ns().saturating_sub(now));
             }
             for event in events.drain(..) {
-                self.serve(event.data.u64() as usize, &mut buffer, &mut work, &mut recorder);
+                let (index, flags) = (event.data.u64() as usize, event.flags);
+                self.serve(index, flags.intersects(ENDED), &mut buffer, &mut work, &mut recorder);
             }
         }
         let now = self.clock.ns();
@@ -180,12 +231,23 @@ impl<'a> Worker<'a> {
         }
     }
 
+    /// Sends what the work has, each request to its node.
+    fn send_routed(&mut self, work: &mut Work, recorder: &mut Recorder, now: u64) -> bool {
+        let Some(mut cluster) = self.cluster.take() else { return false };
+        let sent = cluster.send(self, work, recorder, now);
+        self.cluster = Some(cluster);
+        sent
+    }
+
     /// Closed loop: lets those connections begin whose time has come.
     fn begin(&mut self, work: &mut Work, recorder: &mut Recorder, now: u64) -> bool {
         let before = self.begun;
         while self.begun < self.connections.len() && self.begins(self.begun) <= now {
             self.begun += 1;
             self.refill(self.begun - 1, work, recorder, now);
+        }
+        if self.cluster.is_some() {
+            return self.send_routed(work, recorder, now);
         }
         self.begun > before
     }
@@ -197,39 +259,62 @@ impl<'a> Worker<'a> {
         self.start.saturating_add(share as u64)
     }
 
-    fn serve(&mut self, index: usize, buffer: &mut [u8], work: &mut Work, recorder: &mut Recorder) {
+    /// Takes what connection `index` has received; after that nothing comes if it has `ended`.
+    fn serve(
+        &mut self,
+        index: usize,
+        ended: bool,
+        buffer: &mut [u8],
+        work: &mut Work,
+        recorder: &mut Recorder,
+    ) {
         let connection = &mut self.connections[index];
         if !connection.alive() {
             return;
         }
         let before = connection.outstanding();
-        let received = connection.receive(buffer, self.clock, recorder);
+        let received = connection.receive(buffer, ended, self.clock, recorder);
         self.outstanding -= before - connection.outstanding();
         match received.and_then(|received| connection.flush().map(|()| received)) {
-            Ok(received) if received.replies > 0 => {
-                self.ended.last_reply = received.now;
-                if matches!(work, Work::Closed(_)) {
-                    let now = self.clock.ns();
-                    self.refill(index, work, recorder, now);
-                }
-            }
-            Ok(_) => {}
+            Ok(received) => self.served(index, &received, work, recorder),
             Err(error) => self.lose(index, &error, recorder),
+        }
+        if let Some(mut cluster) = self.cluster.take() {
+            let redirected = self.connections[index].take_redirected();
+            if !redirected.is_empty() {
+                cluster.redirect(self, redirected);
+            }
+            self.cluster = Some(cluster);
         }
     }
 
-    /// Closed loop: sends what the replies made room for.
+    fn served(&mut self, index: usize, received: &Received, work: &mut Work, recorder: &mut Recorder) {
+        if let Some(ns) = received.opened {
+            record(&mut self.ended.reopened, ns, 1);
+        } else if received.replies == 0 {
+            return;
+        } else {
+            self.ended.last_reply = received.now;
+        }
+        if self.connections[index].spent() {
+            self.reopen(index, false);
+        } else if matches!(work, Work::Closed(_)) {
+            let now = self.clock.ns();
+            self.refill(index, work, recorder, now);
+        }
+    }
+
+    /// Closed loop: sends what the replies made room for. In a cluster the next request may be another node's, so
+    /// there it is drawn first and then finds its connection.
     fn refill(&mut self, index: usize, work: &mut Work, recorder: &mut Recorder, now: u64) {
         let Work::Closed(closed) = work else { return };
-        let connection = &self.connections[index];
-        if !connection.alive() {
+        if self.cluster.is_some() {
             return;
         }
-        let full = self.plan.pipeline;
+        let connection = &self.connections[index];
         let room = match self.plan.mode {
-            PipelineMode::Window => full - connection.outstanding(),
-            PipelineMode::Batch if connection.outstanding() == 0 => full,
-            PipelineMode::Batch => 0,
+            PipelineMode::Batch if connection.outstanding() > 0 => 0,
+            PipelineMode::Window | PipelineMode::Batch => connection.room(self.plan.pipeline),
         };
         for _ in 0..room {
             if !closed.may_send(now) {
@@ -247,10 +332,23 @@ impl<'a> Worker<'a> {
     fn send_due(&mut self, work: &mut Work, recorder: &mut Recorder, now: u64) -> bool {
         let Work::Open(open) = work else { return false };
         open.notice(now, recorder);
+        let sent = if self.cluster.is_some() {
+            self.send_routed(work, recorder, now)
+        } else {
+            self.send_in_turn(open, recorder, now)
+        };
+        let Work::Open(open) = work else { return sent };
+        while let Some(due) = open.overdue() {
+            self.drop_unsent(due, recorder, now);
+        }
+        sent
+    }
+
+    fn send_in_turn(&mut self, open: &mut Open, recorder: &mut Recorder, now: u64) -> bool {
         let mut sent = false;
         while let Some(Due { intended, noticed }) = open.first() {
             let request = self.waiting.take().unwrap_or_else(|| self.traffic.choose());
-            let Some(index) = self.router.pick(&self.connections, self.plan.pipeline, request) else {
+            let Some(index) = self.router.pick(&self.connections, self.plan.pipeline) else {
                 self.waiting = Some(request);
                 break;
             };
@@ -260,9 +358,6 @@ impl<'a> Worker<'a> {
             }
             self.encode(index, request, Stamps { intended, sent: now }, recorder);
             sent = true;
-        }
-        while let Some(due) = open.overdue() {
-            self.drop_unsent(due, recorder, now);
         }
         if sent {
             self.flush(recorder);
@@ -284,12 +379,18 @@ impl<'a> Worker<'a> {
         let before = out.len();
         self.traffic.encode(request, out);
         recorder.offered(request.command, stamps.intended, out.len() - before);
-        let verify = self.verified[usize::from(request.command)].then_some(request.key);
+        let verify = self.verifies(request);
+        let connection = &mut self.connections[index];
         connection.note(request.command, stamps, verify);
         self.outstanding += 1;
         if self.unflushed.last() != Some(&index) {
             self.unflushed.push(index);
         }
+    }
+
+    /// The key whose value the reply to `request` must be.
+    fn verifies(&self, request: Request) -> Option<u64> {
+        self.verified[usize::from(request.command)].then_some(request.key)
     }
 
     /// Hands the kernel what was encoded.
@@ -307,16 +408,79 @@ impl<'a> Worker<'a> {
     }
 
     fn lose(&mut self, index: usize, error: &io::Error, recorder: &mut Recorder) {
+        let now = self.clock.ns();
         let connection = &mut self.connections[index];
+        let missing = connection.missing();
         self.outstanding -= connection.outstanding();
-        connection.abandon(self.clock.ns(), recorder);
-        self.alive -= 1;
-        self.ended.lost += 1;
+        connection.abandon(now, recorder);
+        self.count_lost(error, missing);
+        if self.plan.reconnect_interval.is_some() {
+            self.retries.push_back((now + RETRY_AFTER, index));
+        } else {
+            self.alive -= 1;
+        }
+        if let Some(cluster) = &mut self.cluster {
+            cluster.outdate(&self.connections[index].peer().address);
+        }
+    }
+
+    /// However often it fails to come back, a connection is lost once.
+    fn count_lost(&mut self, error: &io::Error, already: bool) {
+        self.ended.lost += u64::from(!already);
         self.ended.lost_text.get_or_insert_with(|| error.to_string());
     }
 
+    fn retry(&mut self, now: u64) {
+        while let Some(&(from, index)) = self.retries.front()
+            && from <= now
+        {
+            self.retries.pop_front();
+            self.reopen(index, true);
+        }
+    }
+
+    /// Closes connection `index`, on which nothing is outstanding, and begins to open it anew; `again` if it is lost.
+    fn reopen(&mut self, index: usize, again: bool) {
+        let peer = self.connections[index].peer().clone();
+        match self.connection_to(&peer, index, again) {
+            Ok(connection) => self.connections[index] = connection,
+            Err(error) => {
+                self.count_lost(&error, again);
+                self.retries.push_back((self.clock.ns() + RETRY_AFTER, index));
+            }
+        }
+    }
+
+    /// One more connection, to a node that has joined; its index.
+    fn connect_later(&mut self, peer: &Peer) -> Option<usize> {
+        let index = self.connections.len();
+        match self.connection_to(peer, index, false) {
+            Ok(connection) => {
+                self.connections.push(connection);
+                self.alive += 1;
+                Some(index)
+            }
+            Err(error) => {
+                self.count_lost(&error, false);
+                None
+            }
+        }
+    }
+
+    /// A connection that is being opened, whose events will bear `index`.
+    fn connection_to(&self, peer: &Peer, index: usize, again: bool) -> io::Result<Connection> {
+        let left = self.plan.reconnect_interval.unwrap_or(u64::MAX);
+        let opening = begin(&self.site.dialer, peer, self.clock.ns(), again)?;
+        let mut connection = Connection::opening(opening, left, self.cluster.is_some());
+        epoll::add(&self.epoll, connection.link(), EventData::new_u64(index as u64), INTEREST)?;
+        // A unix socket is connected at once, and then its edge has passed.
+        connection.flush()?;
+        Ok(connection)
+    }
+
     fn finished(&self, work: &Work, now: u64) -> bool {
-        if self.alive == 0 || (self.outstanding == 0 && !work.sending(now)) {
+        let staged = self.cluster.as_ref().is_some_and(|cluster| cluster.waiting());
+        if self.alive == 0 || (self.outstanding == 0 && !staged && !work.sending(now)) {
             return true;
         }
         let patient_since = match work {
@@ -330,6 +494,9 @@ impl<'a> Worker<'a> {
     fn give_up(&mut self, work: &mut Work, recorder: &mut Recorder, now: u64) {
         for connection in self.connections.iter_mut().filter(|connection| connection.alive()) {
             connection.abandon(now, recorder);
+        }
+        if let Some(cluster) = &mut self.cluster {
+            cluster.give_up(recorder, now);
         }
         if let Work::Open(open) = work {
             open.notice(now, recorder);

@@ -222,7 +222,7 @@ fn recording() -> Finding {
     let keys = KeyRange { first: 0, last: 1, pattern: Pattern::Random };
     let end = End::Requests(1);
     let load = Load::Open { rate: 1.0, arrival: Arrival::Poisson, end };
-    let plan = Plan { load, ..Plan::closed(([127, 0, 0, 1], 1).into(), keys, end) };
+    let plan = Plan { load, ..Plan::closed(std::net::SocketAddr::from(([127, 0, 0, 1], 1)), keys, end) };
     let (finished, _slices) = mpsc::channel();
     let (_spare, cleared) = mpsc::channel();
     let mut recorder = Recorder::new(&plan, 0, Exchange { part: 0, finished, cleared });

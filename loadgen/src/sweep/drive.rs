@@ -5,11 +5,9 @@ use std::{sync::atomic::AtomicBool, time::Duration};
 use super::{Findings, Phase, Point, Settings, Step, SweepReport, sweep};
 use crate::{
     document::{Document, Env, Server},
-    engine::{
-        open::{ask, open},
-        run,
-    },
+    engine::run,
     environment,
+    link::{Dialer, Role},
     plan::{End, Load, Plan},
     summary,
     verdict::Objective,
@@ -117,8 +115,10 @@ impl Driver<'_> {
             return Ok(false);
         }
         if self.allow_flush {
-            let mut stream = open(&self.contestants[server].plan).map_err(|fault| fault.to_string())?;
-            ask(&mut stream, b"*1\r\n$8\r\nFLUSHALL\r\n")?;
+            let target = &self.contestants[server].plan.target;
+            let client = Dialer::new(target).and_then(|dialer| dialer.client(&target.address, Role::Primary));
+            let emptied = client.and_then(|mut client| client.call(&["FLUSHALL"]));
+            emptied.map_err(|fault| fault.to_string())?;
         }
         Ok(before.is_none() || self.allow_flush)
     }

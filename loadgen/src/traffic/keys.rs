@@ -8,14 +8,14 @@ use super::{
 };
 
 /// Inclusive range of key numbers and how it is walked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct KeyRange {
     pub first: u64,
     pub last: u64,
     pub pattern: Pattern,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
 pub enum Pattern {
     /// Uniform over the range, independent draws.
     #[value(name = "R")]
@@ -38,7 +38,7 @@ pub enum Pattern {
 }
 
 /// The parameters of the distributions.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct KeyLaw {
     pub zipf_exponent: f64,
     /// In keys [a sixth of the range].
@@ -51,7 +51,7 @@ pub struct KeyLaw {
 }
 
 /// `requests` of the requests (0 to 1) go to `keys` of the keys (0 to 1), the rest to the other keys.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Hotspot {
     pub keys: f64,
     pub requests: f64,

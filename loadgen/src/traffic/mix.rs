@@ -1,7 +1,7 @@
 //! The commands of a run and whose turn it is.
 
 /// One command of the mix.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct CommandPlan {
     /// As it stands in the report.
     pub name: String,

@@ -98,7 +98,7 @@ mod same_seed {
 
     fn bytes(seed: u64, part: u64) -> Vec<u8> {
         let keys = KeyRange { first: 0, last: 9999, pattern: Pattern::Zipf };
-        let mut plan = Plan::closed(([127, 0, 0, 1], 1).into(), keys, End::Requests(1));
+        let mut plan = Plan::closed(std::net::SocketAddr::from(([127, 0, 0, 1], 1)), keys, End::Requests(1));
         plan.seed = seed;
         plan.data =
             values::DataPlan { sizes: values::Sizes::Range(1, 99), random: true, ..values::DataPlan::of(1) };

@@ -310,7 +310,7 @@ mod tests {
 
     fn plan(commands: &[&str]) -> Plan {
         let keys = KeyRange { first: 7, last: 9, pattern: Pattern::Sequential };
-        let mut plan = Plan::closed(([127, 0, 0, 1], 1).into(), keys, End::Requests(1));
+        let mut plan = Plan::closed(std::net::SocketAddr::from(([127, 0, 0, 1], 1)), keys, End::Requests(1));
         plan.key_shape = KeyShape { prefix: "k:".into(), width: 6 };
         plan.data = DataPlan::of(3);
         plan.mix = commands.iter().map(|line| CommandPlan::parse(line).expect(line)).collect();

@@ -7,7 +7,7 @@ use super::{
 use rand_xoshiro::rand_core::Rng;
 
 /// How long the values are.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Sizes {
     Fixed(usize),
     /// Uniform, both ends included.
@@ -54,7 +54,7 @@ impl Sizes {
 }
 
 /// What the plan says of values.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct DataPlan {
     pub sizes: Sizes,
     /// Every value has its own random bytes, instead of all the same.

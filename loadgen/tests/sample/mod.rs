@@ -72,6 +72,8 @@ impl Shape {
         }
         let results = self.commands.iter().zip(&kinds).map(|(cmd, kinds)| self.result(cmd, kinds)).collect();
         Document {
+            moved: 0,
+            asked: 0,
             schema: SCHEMA.into(),
             verdict: self.verdict(),
             env: env(),

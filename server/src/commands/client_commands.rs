@@ -1,6 +1,7 @@
-//! CLIENT: what a connection asks and sets about itself. LIST and KILL, which look at all, are in `client_list`.
+//! CLIENT: what a connection asks and sets about itself. LIST and KILL, which look at all, are in `client_list`, PAUSE in `client_pause`.
 
 use super::client_list::{kill, list, merge_kill, merge_list};
+use super::client_pause::{pause, unpause};
 use super::help::help_row;
 use super::refusals::{quoted, subcommand_arity};
 use super::{Args, Categories, ClientFlags, Command, Core, Flags, Group, Lock, Merge, ReplyMode, Run};
@@ -105,6 +106,17 @@ pub const SUBCOMMANDS: &[Command] = &[
         ..ROW
     },
     Command {
+        name: "pause",
+        full_name: "client|pause",
+        arity: -3,
+        flags: ADMIN,
+        run: Run::EveryCore { lock: Lock::None, part: pause, merge: Merge::AllOk },
+        since: "3.0.0",
+        summary: "Has clients' commands wait for a time.",
+        syntax: "timeout [WRITE | ALL]",
+        ..ROW
+    },
+    Command {
         name: "reply",
         full_name: "client|reply",
         arity: 3,
@@ -154,6 +166,16 @@ pub const SUBCOMMANDS: &[Command] = &[
         summary: "Ends the wait of a connection that is blocked.",
         complexity: "O(log N) with N connections",
         syntax: "client-id [TIMEOUT | ERROR]",
+        ..ROW
+    },
+    Command {
+        name: "unpause",
+        full_name: "client|unpause",
+        flags: ADMIN,
+        run: Run::EveryCore { lock: Lock::None, part: unpause, merge: Merge::AllOk },
+        since: "6.2.0",
+        summary: "Ends the wait of clients that are paused.",
+        complexity: "O(N) with N paused clients",
         ..ROW
     },
 ];

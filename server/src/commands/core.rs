@@ -2,7 +2,9 @@
 
 use slab::Slab;
 
-use super::{Ask, Client, ClientFlags, CommandStats, CoreStats, ReplicationFacts, Slowlog, table};
+use super::{
+    Ask, Client, ClientFlags, ClientPause, Command, CommandStats, CoreStats, ReplicationFacts, Slowlog, table,
+};
 use crate::config::Settings;
 
 /// What the log core last told of the files.
@@ -136,6 +138,8 @@ pub struct Core {
     /// No write of a client begins; and, once those that had begun have ended, nothing expires either: the stream stands still.
     pub writes_paused: bool,
     pub frozen: bool,
+    /// What CLIENT PAUSE has clients wait with.
+    pub client_pause: Option<ClientPause>,
     /// The error line that answers all but commands flagged `STALE`, if the data is too old to show.
     pub stale: Option<Box<str>>,
     /// `appendfsync always`: replies to writes wait until the log is durable past their effects.
@@ -170,6 +174,7 @@ impl Core {
             replica: false,
             writes_paused: false,
             frozen: false,
+            client_pause: None,
             stale: None,
             holds_writes: false,
             now: 0,
@@ -194,6 +199,17 @@ impl Core {
     #[inline]
     pub fn holds_replies(&self) -> bool {
         self.holds_writes && !self.replica
+    }
+
+    /// Whether some commands wait for the end of a pause.
+    #[inline]
+    pub fn is_pausing(&self) -> bool {
+        self.writes_paused || self.client_pause.is_some()
+    }
+
+    /// Whether a command of this row does. EXEC is its caller's to judge, by what is queued.
+    pub fn postpones(&self, row: &Command) -> bool {
+        self.writes_paused && row.is_write() || self.client_pause.is_some_and(|pause| pause.holds(row))
     }
 
     /// Whether some commands are refused for the state of the server.

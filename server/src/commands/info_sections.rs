@@ -113,6 +113,11 @@ fn clients(whole: &Whole, core: &Core, text: &mut String) {
             ("total_blocking_keys_on_nokey", 0),
         ],
     );
+    let pause = core.client_pause;
+    let left = pause.map_or(0, |pause| (pause.until - core.now).max(0));
+    line(text, "paused_reason", pause.map_or("none", |_| "client_pause"));
+    line(text, "paused_actions", pause.map_or("none", |pause| if pause.all { "all" } else { "write" }));
+    line(text, "paused_timeout_milliseconds", left);
 }
 
 fn memory(whole: &Whole, core: &Core, text: &mut String) {

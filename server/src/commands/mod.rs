@@ -8,6 +8,7 @@ mod args;
 mod client;
 mod client_commands;
 mod client_list;
+mod client_pause;
 mod command_docs;
 mod command_info;
 mod config_commands;
@@ -56,6 +57,7 @@ mod testing;
 
 pub use args::Args;
 pub use client::{Client, ClientFlags, ReplyMode};
+pub use client_pause::ClientPause;
 pub use core::{Core, LoadFacts, LogFacts, NodeFacts, Spread};
 pub use ctx::{Ctx, Data, Expiry};
 pub use debug::Cut;

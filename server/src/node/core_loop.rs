@@ -364,7 +364,7 @@ impl CoreLoop {
         } else if self.machine.sessions() > 0 {
             ms = self.sweep_ms();
         }
-        if let Some(due) = upkeep.next_expiry {
+        if let Some(due) = upkeep.next_due {
             // At least 1 ms: the next key's time is a lower bound and may already have passed.
             ms = ms.min((due - self.machine.core.now).max(1));
         }

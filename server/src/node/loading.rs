@@ -302,7 +302,8 @@ impl<'a, S: Shards> Loader<'a, S> {
     ) -> Result<u64, Fault> {
         let mut scanner = Scanner::new(begin);
         loop {
-            let mut whole = Vec::new();
+            // About as much comes out as goes in.
+            let mut whole = Vec::with_capacity(buffer.len() + BATCH);
             scanner.scan(&buffer, &mut whole).map_err(|damage| source.damage(&damage))?;
             if !whole.is_empty() {
                 self.feed(whole);

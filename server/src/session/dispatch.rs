@@ -54,7 +54,7 @@ impl Machine {
         for (index, route) in routes.iter().enumerate() {
             let argv = commands.argv(index, buf);
             let waits = self.waits_for_replies(key, route);
-            if waits || self.core.writes_paused && self.postpone(key, argv, route) {
+            if waits || self.core.is_pausing() && self.postpone(key, argv, route) {
                 self.sessions[key].barrier = waits;
                 stopped = Some(if index == 0 { 0 } else { commands.end(index - 1) });
                 break;
@@ -75,18 +75,20 @@ impl Machine {
         stopped
     }
 
-    /// Stops the session before a write that nothing else speaks against: it waits for the end of the pause.
+    /// Stops the session before a command that must wait for the end of a pause, if nothing else speaks against it.
     #[cold]
     fn postpone(&mut self, key: usize, argv: Argv, route: &Route) -> bool {
         if route.row == NO_ROW || self.applier == Some(key) {
             return false;
         }
         let row = table().row(route.row);
-        let writes = match row.run {
-            Run::Control(Control::Exec) => self.queued_writes(key),
-            _ => row.is_write(),
+        let queued = match row.run {
+            Run::Control(Control::Exec) => &self.sessions[key].multi,
+            _ => &None,
         };
-        let postponed = writes && self.admit(key, argv, route).is_ok();
+        let queued = queued.iter().flat_map(|multi| &multi.queued).map(|queued| table().row(queued.row));
+        let waits = queued.chain([row]).any(|row| self.core.postpones(row));
+        let postponed = waits && self.admit(key, argv, route).is_ok();
         if postponed {
             self.sessions[key].postponed = true;
             self.core.clients[key].flags |= ClientFlags::BLOCKED;

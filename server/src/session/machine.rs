@@ -130,7 +130,7 @@ impl Machine {
         core.out_of_memory = limit > 0 && used_memory > limit && !core.loading && !core.replica;
         shard.data.expiry = match core {
             _ if core.loading => Expiry::Keep,
-            _ if core.replica || core.frozen => Expiry::Hide,
+            _ if core.replica || core.frozen || core.client_pause.is_some() => Expiry::Hide,
             _ => Expiry::Remove,
         };
         shard.data.max_string = core.settings.proto_max_bulk_len;
@@ -542,7 +542,7 @@ impl Machine {
         let own = self.core.index;
         loop {
             let messages = self.post.take(own);
-            if messages.is_empty() {
+            if messages.is_empty() && !self.end_client_pause() {
                 break;
             }
             messages.into_iter().for_each(|message| self.message(own, message));

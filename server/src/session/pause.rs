@@ -1,7 +1,8 @@
-//! Writes that wait: while the server changes its role no client's write begins, and all that had begun have ended.
+//! Commands that wait: while the server changes its role no client's write begins, and all that had begun have ended; and
+//! what CLIENT PAUSE asks for.
 
 use super::machine::Machine;
-use crate::commands::{ClientFlags, table};
+use crate::commands::ClientFlags;
 use crate::transaction::Message;
 
 /// Writes that began before the pause and may be under way.
@@ -51,6 +52,20 @@ impl Machine {
     /// Writes go on, those that waited first.
     pub fn resume_writes(&mut self) {
         (self.core.writes_paused, self.core.frozen, self.pausing) = (false, false, None);
+        self.wake_postponed();
+    }
+
+    /// Ends the pause that CLIENT PAUSE asked for, if it is time; says whether it was.
+    pub(super) fn end_client_pause(&mut self) -> bool {
+        let ends = self.core.client_pause.take_if(|pause| pause.until <= self.core.now).is_some();
+        if ends {
+            self.wake_postponed();
+        }
+        ends
+    }
+
+    /// Who waited looks whether there is still reason to.
+    fn wake_postponed(&mut self) {
         let waiting = self.sessions.iter().filter(|(_, session)| session.postponed).map(|(key, _)| key);
         for key in waiting.collect::<Vec<usize>>() {
             let Some(session) = self.sessions.get_mut(key) else { continue };
@@ -58,11 +73,5 @@ impl Machine {
             self.core.clients[key].flags.remove(ClientFlags::BLOCKED);
             self.pump(key);
         }
-    }
-
-    /// Whether EXEC would write.
-    pub(super) fn queued_writes(&self, key: usize) -> bool {
-        let queued = self.sessions[key].multi.iter().flat_map(|multi| &multi.queued);
-        queued.into_iter().any(|queued| table().row(queued.row).is_write())
     }
 }

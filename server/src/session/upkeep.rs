@@ -11,8 +11,8 @@ pub struct Upkeep {
     pub more: bool,
     /// Output waits for replies of other cores: do not sleep long.
     pub partial: bool,
-    /// Unix ms at which the next key expires, as far as known.
-    pub next_expiry: Option<i64>,
+    /// Unix ms at which the next key expires, as far as known, or a pause ends.
+    pub next_due: Option<i64>,
 }
 
 impl Machine {
@@ -26,7 +26,9 @@ impl Machine {
             next_expiry = self.shard.data.keyspace.next_expiry();
         }
         let partial = !self.partial.is_empty() && self.flush_partial();
-        Upkeep { more, partial, next_expiry }
+        let pause_ends = self.core.client_pause.map(|pause| pause.until);
+        let next_due = next_expiry.into_iter().chain(pause_ends).min();
+        Upkeep { more, partial, next_due }
     }
 
     /// Removes some keys whose time is up. Pauses while anything is locked: a transaction that holds a

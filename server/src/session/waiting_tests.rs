@@ -149,7 +149,7 @@ fn on_a_replica_nothing_expires_nor_fails_for_memory() {
     machine.apply(b"SET a b PXAT 1000001\r\nREPLCONF GETACK *\r\n");
     machine.begin_turn(1_000_005_000, 100);
     let upkeep = machine.upkeep();
-    assert_eq!((machine.shard.data.keyspace.len(0), upkeep.next_expiry), (1, None));
+    assert_eq!((machine.shard.data.keyspace.len(0), upkeep.next_due), (1, None));
     machine.received(key, b"GET a\r\n");
     assert_eq!(output(&mut machine, key), "$-1\r\n");
     machine.received(key, b"WATCH a\r\nMULTI\r\nGET a\r\nEXEC\r\n");
@@ -209,4 +209,43 @@ fn writes_wait_for_the_end_of_a_pause_and_nothing_else_does() {
     machine.resume_writes();
     machine.finish_turn();
     assert_eq!(machine.take_quiet(), None);
+}
+
+#[test]
+fn clients_wait_for_what_client_pause_says_and_as_long() {
+    let (mut machine, key) = machine();
+    let peer = Peer { fd: 1, addr: "10.0.0.3:5".into(), laddr: "10.0.0.1:6379".into(), unix: false };
+    let other = machine.connect(peer);
+    machine.begin_turn(1_000_000, 0);
+    machine.received(key, b"CLIENT PAUSE 50 WRITE\r\nSET a 1\r\n");
+    machine.finish_turn();
+    machine.received(other, b"GET a\r\nSET b 1\r\n");
+    assert_eq!(
+        (output(&mut machine, key).as_str(), output(&mut machine, other).as_str()),
+        ("+OK\r\n", "$-1\r\n")
+    );
+    assert_eq!(machine.upkeep().next_due, Some(1050));
+    machine.begin_turn(1_049_000, 0);
+    machine.finish_turn();
+    assert_eq!(output(&mut machine, key), "");
+    machine.begin_turn(1_050_000, 0);
+    machine.finish_turn();
+    assert_eq!(output(&mut machine, key), "+OK\r\n");
+    assert_eq!(output(&mut machine, other), "+OK\r\n");
+    // Under ALL everything waits, UNPAUSE too; under WRITE it does not, and what waited goes on in the same turn.
+    machine.received(key, b"CLIENT PAUSE 50\r\nGET a\r\n");
+    machine.finish_turn();
+    machine.received(other, b"CLIENT UNPAUSE\r\n");
+    machine.finish_turn();
+    assert_eq!((output(&mut machine, key).as_str(), output(&mut machine, other).as_str()), ("+OK\r\n", ""));
+    machine.begin_turn(1_100_000, 0);
+    machine.finish_turn();
+    let replies = (output(&mut machine, key), output(&mut machine, other));
+    assert_eq!((replies.0.as_str(), replies.1.as_str()), ("$1\r\n1\r\n", "+OK\r\n"));
+    machine.received(key, b"CLIENT PAUSE 50000 WRITE\r\nSET a 2\r\n");
+    machine.finish_turn();
+    machine.received(other, b"GET a\r\nCLIENT UNPAUSE\r\n");
+    machine.finish_turn();
+    assert_eq!(output(&mut machine, other), "$1\r\n1\r\n+OK\r\n");
+    assert_eq!(output(&mut machine, key), "+OK\r\n+OK\r\n");
 }
