@@ -347,7 +347,7 @@ fn what_cannot_be_is_said_in_one_line() {
         // Until the other side has read it and gone: an early close would be a reset.
         let _ = stream.read_to_end(&mut Vec::new());
     });
-    assert!(problem(elsewhere(port)).contains("does not speak RESP: its answer begins \"220 mail"));
+    assert!(problem(elsewhere(port)).contains("does not speak RESP: it answered \"220 mail"));
     greeter.join().expect("no panic");
     assert!(problem(redis.load("run --tests set,gte")).contains("no test is called"));
     let file = redis.dir.path().join("commands");
