@@ -166,11 +166,6 @@ impl Document {
         merged(self.results.iter().map(|result| &result.response))
     }
 
-    /// Service times of all commands together.
-    pub fn service(&self) -> Result<Histogram<u64>, String> {
-        merged(self.results.iter().map(|result| &result.service))
-    }
-
     /// Requests per second asked for, all commands together.
     pub fn offered(&self) -> f64 {
         self.results.iter().map(|result| result.offered).sum()

@@ -70,7 +70,7 @@ fn a_comparison_of_repeated_runs() {
 fn a_sweep_of_three_servers() {
     let settings = Settings { start: 2_000.0, repetitions: 3, ..Settings::default() };
     let report =
-        sample::swept(&[("torc", 34_000.0), ("valkey 9.1", 21_000.0), ("redis 8.2", 14_000.0)], &settings);
+        sample::swept(&[("torc", 17_000.0), ("valkey 9.1", 10_400.0), ("redis 8.2", 7_000.0)], &settings);
     check("sweep", &report::sweep::html(&report).expect("rendered"), 1);
 }
 

@@ -98,6 +98,11 @@ pub fn connection_facts(document: &Document) -> Vec<(String, String)> {
             format!("{count}; waited {}", spread(&document.window_full)),
         ));
     }
+    for (name, count) in [("sent on after MOVED", document.moved), ("sent on after ASK", document.asked)] {
+        if count > 0 {
+            rows.push((name.into(), grouped(count as f64)));
+        }
+    }
     rows
 }
 

@@ -199,10 +199,11 @@ impl Procedure {
     /// The fixed rates; none where no server met the objective at any rate.
     pub fn rates(&self) -> Vec<f64> {
         let best = self.searches.iter().map(|search| search.knee().rate).fold(0.0, f64::max);
-        let Settings { rates, from, to, .. } = self.settings;
         if best == 0.0 {
             return Vec::new();
         }
+        let Settings { rates, from, most, .. } = self.settings;
+        let to = self.settings.to.min(most / best);
         let step = (to - from) / (rates.max(2) - 1) as f64;
         (0..rates).map(|index| best * (from + step * index as f64)).collect()
     }
@@ -300,6 +301,7 @@ mod tests {
         let settings = Settings { most: 5_000.0, ..Settings::default() };
         let (procedure, _) = sweep(&settings, |_| Met::Yes, 1);
         assert_eq!(procedure.knees(), [Knee { rate: 5_000.0, bound: Bound::MaxRate }]);
+        assert_eq!(procedure.rates().last(), Some(&5_000.0));
         let loader = |step: &Step| if step.rate < 3_000.0 { Met::Yes } else { Met::LoaderFailed };
         let (procedure, _) = sweep(&Settings::default(), loader, 1);
         assert_eq!(procedure.knees()[0].bound, Bound::Loader);

@@ -68,7 +68,7 @@ impl Shape {
         }
         let mut lag = latencies();
         if self.open {
-            (0..50_000).for_each(|_| record(&mut lag, dice.latency(1_500.0), 1));
+            (0..self.rate * self.seconds / 10).for_each(|_| record(&mut lag, dice.latency(1_500.0), 1));
         }
         let results = self.commands.iter().zip(&kinds).map(|(cmd, kinds)| self.result(cmd, kinds)).collect();
         Document {
