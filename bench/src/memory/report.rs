@@ -54,7 +54,8 @@ fn about(options: &Options, lacking: &[(Kind, Vec<&'static str>)]) -> String {
          has {keys} keys, a row of collections {keys} elements, {SMALL} or 10000 to a key; a quick run has a hundredth. Keys \
          have 16 bytes. What does not depend on the number of keys is part of the growth (buffers, the arrays of an empty \
          keyspace), and vanishes among so many; arrays of a power of two do not, so other numbers of keys give Redis and \
-         Valkey some bytes more or less. Ratios under 1: Torc takes less.{left_out}",
+         Valkey some bytes more or less. Resident memory differs by some percent from run to run, Torc's because what growth \
+         needs next is faulted in ahead of it; used_memory hardly does. Ratios under 1: Torc takes less.{left_out}",
         keys = options.keys
     )
 }
