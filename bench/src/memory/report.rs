@@ -21,13 +21,13 @@ pub fn report(
     let small = |shape: &Shape| shape.elements <= SMALL;
     let many = |shape: &Shape| shape.elements > 1;
     let mut tables = String::new();
-    for (title, rows, metric, digits) in [
-        ("Resident bytes/key", small as fn(&Shape) -> bool, Metric::BytesPerKey, 1),
-        ("Resident bytes/element", many, Metric::BytesPerElement, 1),
-        ("used_memory, bytes/key", small, Metric::UsedPerKey, 1),
-        ("used_memory, bytes/element", many, Metric::UsedPerElement, 1),
+    for (title, rows, metric) in [
+        ("Resident bytes/key", small as fn(&Shape) -> bool, Metric::BytesPerKey),
+        ("Resident bytes/element", many, Metric::BytesPerElement),
+        ("used_memory, bytes/key", small, Metric::UsedPerKey),
+        ("used_memory, bytes/element", many, Metric::UsedPerElement),
     ] {
-        tables.push_str(&ratios(results, kinds, title, rows, metric, digits));
+        tables.push_str(&ratios(results, kinds, title, rows, metric));
     }
     let empty = [("resident MiB", of(EMPTY, Tool::Own, Metric::EmptyMib), 1)];
     tables.push_str(&figures_table(results, kinds, "The empty server", &empty));
@@ -54,7 +54,8 @@ fn about(options: &Options, lacking: &[(Kind, Vec<&'static str>)]) -> String {
          has {keys} keys, a row of collections {keys} elements, {SMALL} or 10000 to a key; a quick run has a hundredth. Keys \
          have 16 bytes. What does not depend on the number of keys is part of the growth (buffers, the arrays of an empty \
          keyspace), and vanishes among so many; arrays of a power of two do not, so other numbers of keys give Redis and \
-         Valkey some bytes more or less. Ratios under 1: Torc takes less.{left_out}",
+         Valkey some bytes more or less. Resident memory differs by some percent from run to run, Torc's because what growth \
+         needs next is faulted in ahead of it; used_memory hardly does. Ratios under 1: Torc takes less.{left_out}",
         keys = options.keys
     )
 }
@@ -66,7 +67,6 @@ fn ratios(
     title: &str,
     wanted: fn(&Shape) -> bool,
     metric: Metric,
-    digits: usize,
 ) -> String {
     let peers: Vec<Kind> = Kind::BAR.into_iter().filter(|kind| kinds.contains(kind)).collect();
     let peers = if kinds.contains(&Kind::Torc) { peers } else { Vec::new() };
@@ -76,7 +76,7 @@ fn ratios(
         .flat_map(|shape| shape.lastings().iter().map(|&lasting| shape.title(lasting)));
     let rows = names.map(|name| {
         let of = of(&name, Tool::Own, metric);
-        let figures = kinds.iter().map(|&kind| cell(results.spread(of, kind), digits));
+        let figures = kinds.iter().map(|&kind| cell(results.spread(of, kind), 1));
         let ratios = peers.iter().map(|&peer| cell(results.ratio((of, Kind::Torc), (of, peer)), 2));
         let cells = figures.chain(ratios).collect();
         (name, cells)
