@@ -25,11 +25,12 @@ pub fn pause(core: &mut Core, ctx: &mut Ctx, args: &mut Args) -> Result<(), Refu
     if args.remaining() > 2 {
         return Err(subcommand_arity(args.argv()));
     }
-    let timeout = parse_i64(args.take()?).ok_or(Refusal::err("timeout is not an integer or out of range"))?;
+    let timeout = args.take()?;
     let all = args.option("ALL") || !args.option("WRITE");
     if !args.is_empty() {
-        return Err(Refusal::Syntax);
+        return Err(Refusal::err("CLIENT PAUSE mode must be WRITE or ALL"));
     }
+    let timeout = parse_i64(timeout).ok_or(Refusal::err("timeout is not an integer or out of range"))?;
     if timeout < 0 {
         return Err(Refusal::err("timeout is negative"));
     }
@@ -73,7 +74,7 @@ mod tests {
         let arity = "-ERR unknown subcommand or wrong number of arguments for 'PAUSE'. Try CLIENT HELP.|";
         for (command, refusal) in [
             ("CLIENT PAUSE x", integer),
-            ("CLIENT PAUSE 1 sometimes", "-ERR syntax error|"),
+            ("CLIENT PAUSE x sometimes", "-ERR CLIENT PAUSE mode must be WRITE or ALL|"),
             ("CLIENT PAUSE -1", "-ERR timeout is negative|"),
             ("CLIENT PAUSE 9223372036854775807", "-ERR timeout is out of range|"),
             ("CLIENT PAUSE 1 WRITE ALL", arity),

@@ -18,6 +18,15 @@ pub const ROWS: &[Row] = &[
         &[&[One(&[&[Word("LIB-NAME"), Name], &[Word("LIB-VER"), Name], &[Name, Name]])]],
     )
     .later(),
+    // Longer pauses would only be waited for.
+    Row::new(
+        "CLIENT|PAUSE",
+        &[
+            &[One(&[&[Word("0")], &[Word("1")], &[Word("-1")], &[Word("x")]])],
+            &[Word("1"), One(&[&[Word("WRITE")], &[Word("all")], &[Value]])],
+            &[Word("1"), Word("WRITE"), Value],
+        ],
+    ),
     Row::new("CLIENT|SETNAME", &[&[Name]]),
     Row::new("CLIENT|TRACKINGINFO", &[&[]]),
     Row::new("CLIENT|UNBLOCK", &[&[Int], &[Int, One(&[&[Word("TIMEOUT")], &[Word("ERROR")], &[Value]])]]),
