@@ -364,6 +364,7 @@ impl<'a> Worker<'a> {
             sent = true;
         }
         if sent {
+            self.router.advance(&self.connections);
             self.flush(recorder);
         }
         sent
