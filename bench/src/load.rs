@@ -260,7 +260,7 @@ pub fn set_for(server: &Server, length: Duration, stop: &AtomicBool) -> Result<O
 /// Runs a plan; replies that are errors and requests without reply are faults here.
 pub fn drive(plan: &Plan, stop: &AtomicBool) -> Result<Outcome, String> {
     let outcome = torc_loadgen::run(plan, stop).map_err(|fault| fault.to_string())?;
-    if outcome.interrupted || outcome.counts().failed() + outcome.lost > 0 {
+    if outcome.incidents.interrupted || outcome.counts().failed() + outcome.incidents.lost > 0 {
         return Err(verdict::judge(plan, &outcome).reasons.join("; "));
     }
     Ok(outcome)

@@ -154,6 +154,35 @@ pub struct Connects {
     pub time: Histogram<u64>,
 }
 
+/// What came to pass besides answers.
+#[derive(Clone, Debug, Default)]
+pub struct Incidents {
+    /// Text of one error reply, if there was any.
+    pub error_text: Option<String>,
+    /// What was wrong with the first value that verification refused.
+    pub corrupt_text: Option<String>,
+    /// Connections lost before the end, and why the first was.
+    pub lost: u64,
+    pub lost_text: Option<String>,
+    /// The run was told to stop before its end.
+    pub interrupted: bool,
+    /// Requests that a cluster answered with MOVED or ASK and that were sent on.
+    pub moved: u64,
+    pub asked: u64,
+}
+
+impl Incidents {
+    pub fn merge(&mut self, other: Self) {
+        self.error_text = self.error_text.take().or(other.error_text);
+        self.corrupt_text = self.corrupt_text.take().or(other.corrupt_text);
+        self.lost += other.lost;
+        self.lost_text = self.lost_text.take().or(other.lost_text);
+        self.interrupted |= other.interrupted;
+        self.moved += other.moved;
+        self.asked += other.asked;
+    }
+}
+
 /// Everything a run counted, all threads together.
 #[derive(Clone)]
 pub struct Outcome {
@@ -173,18 +202,7 @@ pub struct Outcome {
     pub busiest_thread: f64,
     pub series: Vec<Second>,
     pub connects: Connects,
-    /// Text of one error reply, if there was any.
-    pub error_text: Option<String>,
-    /// What was wrong with the first value that verification refused.
-    pub corrupt_text: Option<String>,
-    /// Connections lost before the end, and why the first was.
-    pub lost: u64,
-    pub lost_text: Option<String>,
-    /// The run was told to stop before its end.
-    pub interrupted: bool,
-    /// Requests that a cluster answered with MOVED or ASK and that were sent on.
-    pub moved: u64,
-    pub asked: u64,
+    pub incidents: Incidents,
 }
 
 impl Outcome {
@@ -199,13 +217,7 @@ impl Outcome {
             busiest_thread: 0.0,
             series: Vec::new(),
             connects: Connects { opened: 0, time: latencies() },
-            error_text: None,
-            corrupt_text: None,
-            lost: 0,
-            lost_text: None,
-            interrupted: false,
-            moved: 0,
-            asked: 0,
+            incidents: Incidents::default(),
         }
     }
 

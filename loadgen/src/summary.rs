@@ -27,8 +27,8 @@ pub fn document(plan: &Plan, outcome: &Outcome, env: Env, server: Server) -> Doc
         window_full: Latencies::from(&outcome.window_full),
         connections: outcome.connects.opened,
         connect: Latencies::from(&outcome.connects.time),
-        moved: outcome.moved,
-        asked: outcome.asked,
+        moved: outcome.incidents.moved,
+        asked: outcome.incidents.asked,
         loader_cpu: outcome.busiest_thread,
         series: outcome.series.iter().map(interval).collect(),
     }

@@ -56,19 +56,19 @@ pub fn judge(plan: &Plan, outcome: &Outcome) -> Verdict {
 /// What went wrong with requests and connections.
 fn failures(outcome: &Outcome) -> Vec<String> {
     let mut reasons = Vec::new();
-    let counts = outcome.counts();
+    let (counts, incidents) = (outcome.counts(), &outcome.incidents);
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     if counts.answered() == 0 {
         reasons.push("nothing was answered".into());
     }
     if counts.errors > 0 {
-        reasons.push(format!("{} error replies, the first: {}", counts.errors, text(&outcome.error_text)));
+        reasons.push(format!("{} error replies, the first: {}", counts.errors, text(&incidents.error_text)));
     }
     if counts.corrupt > 0 {
         reasons.push(format!(
             "{} corrupt values, the first: {}",
             counts.corrupt,
-            text(&outcome.corrupt_text)
+            text(&incidents.corrupt_text)
         ));
     }
     if counts.unanswered > 0 {
@@ -77,10 +77,14 @@ fn failures(outcome: &Outcome) -> Vec<String> {
     if counts.unsent > 0 {
         reasons.push(format!("{} requests were due and never found room to be sent", counts.unsent));
     }
-    if outcome.lost > 0 {
-        reasons.push(format!("{} connections lost, the first: {}", outcome.lost, text(&outcome.lost_text)));
+    if incidents.lost > 0 {
+        reasons.push(format!(
+            "{} connections lost, the first: {}",
+            incidents.lost,
+            text(&incidents.lost_text)
+        ));
     }
-    if outcome.interrupted {
+    if incidents.interrupted {
         reasons.push("stopped before its end".into());
     }
     reasons

@@ -168,7 +168,7 @@ fn unanswered_requests_are_counted_with_their_age() {
     let counted = outcome(&two);
     let get = counted.command("GET").expect("the mix has GETs");
     assert_eq!(get.counts.answered() + get.counts.unanswered, get.response.len());
-    assert_eq!(counted.lost, 2);
+    assert_eq!(counted.incidents.lost, 2);
     assert!(get.counts.unanswered > 0);
     assert!(judge(&two, &counted).reasons.iter().any(|text| text.contains("never answered")));
 }

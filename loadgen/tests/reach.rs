@@ -167,8 +167,8 @@ fn outcome(plan: &Plan) -> Outcome {
 #[track_caller]
 fn all_went_well(counted: &Outcome, requests: u64) {
     let counts = counted.counts();
-    let told = (&counted.error_text, &counted.lost_text);
-    assert_eq!((counts.answered(), counts.failed(), counted.lost), (requests, 0, 0), "{told:?}");
+    let told = (&counted.incidents.error_text, &counted.incidents.lost_text);
+    assert_eq!((counts.answered(), counts.failed(), counted.incidents.lost), (requests, 0, 0), "{told:?}");
     assert_eq!(counted.total().response.len(), requests);
 }
 
@@ -224,7 +224,7 @@ fn a_connection_the_server_drops_costs_its_requests_and_comes_back() {
         running.join().expect("no panic")
     });
     let counts = counted.counts();
-    assert_eq!(counted.lost, 6);
+    assert_eq!(counted.incidents.lost, 6);
     assert!((6..=6 * 8).contains(&counts.unanswered), "{}", counts.unanswered);
     assert_eq!(counted.connects.opened, 12);
     let reasons = judge(&plan, &counted).reasons.join("; ");
@@ -252,9 +252,14 @@ fn a_slot_that_moves_costs_no_request() {
     });
     all_went_well(&counted, 8_000);
     assert_eq!(counted.command("GET").map(|get| get.counts.corrupt), Some(0));
-    assert!(counted.asked > 0 && counted.moved > 0, "{} asked, {} moved", counted.asked, counted.moved);
+    assert!(
+        counted.incidents.asked > 0 && counted.incidents.moved > 0,
+        "{} asked, {} moved",
+        counted.incidents.asked,
+        counted.incidents.moved
+    );
     // After the first MOVED of each thread the map is right: only what was under way goes astray.
-    assert!(counted.moved < 500, "{} moved", counted.moved);
+    assert!(counted.incidents.moved < 500, "{} moved", counted.incidents.moved);
     assert!(to.info("cmdstat_get") > 500);
 }
 
@@ -303,7 +308,7 @@ fn every_node_of_a_cluster_gets_its_keys_and_replicas_the_reads() {
     let replicas = Target { read_from: ReadFrom::Yes, ..target.clone() };
     let counted = outcome(&Plan { clients: 8, ..closed(&replicas, 6_000) });
     all_went_well(&counted, 6_000);
-    assert_eq!(counted.moved, 0);
+    assert_eq!(counted.incidents.moved, 0);
     assert_eq!(cluster.nodes[0].info("cmdstat_get"), primary_gets);
     assert!((800..=1200).contains(&cluster.nodes[3].info("cmdstat_get")));
     let few = run(&Plan { clients: 2, threads: 1, ..closed(&target, 10) }, &AtomicBool::new(false));

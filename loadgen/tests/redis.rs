@@ -306,13 +306,13 @@ fn a_server_that_dies_leaves_a_report_of_what_was_measured() {
 fn objectives_decide_the_exit_code() {
     let redis = Redis::start();
     let line = "run -n 5000 -c 10 --ratio 0:1";
-    assert_eq!(redis.load(&format!("{line} --slo p50=1us")).status.code(), Some(2));
-    assert_eq!(redis.load(&format!("{line} --slo p50=50s")).status.code(), Some(0));
+    // A busy machine may make any run invalid.
+    let code = |slo: &str| redis.load(&format!("{line} --slo {slo} --fail-on-invalid false")).status.code();
+    assert_eq!((code("p50=1us"), code("p50=50s")), (Some(2), Some(0)));
     // 5,000 samples cannot tell the one slowest in a thousand thousand.
     let output = redis.load(&format!("{line} --slo p99.9999=50s"));
     assert_eq!(output.status.code(), Some(3));
-    let lenient = format!("{line} --slo p99.9999=50s --fail-on-invalid false");
-    assert_eq!(redis.load(&lenient).status.code(), Some(0));
+    assert_eq!(code("p99.9999=50s"), Some(0));
     let misses = format!("{line} --min-hit-rate 0.5");
     assert!(String::from_utf8_lossy(&redis.load(&misses).stdout).contains("GET hit 0.00 %"));
 }

@@ -99,7 +99,7 @@ pub fn run_hooked(plan: &Plan, hooks: Hooks<'_>) -> Result<Outcome, Fault> {
         let filling = plan.prefilling();
         let filled = run(&filling, stop)?;
         let counts = filled.counts();
-        if counts.failed() + filled.lost > 0 || filled.interrupted {
+        if counts.failed() + filled.incidents.lost > 0 || filled.incidents.interrupted {
             let reasons = crate::verdict::judge(&filling, &filled).reasons;
             return Err(Fault::Prefill(reasons.join("; ")));
         }
@@ -248,15 +248,9 @@ fn conclude(plan: &Plan, outcome: &mut Outcome, parts: Vec<Part>) {
         let measured = start.saturating_add(plan.unmeasured_ns());
         outcome.elapsed_ns = outcome.elapsed_ns.max(ended.last_reply.saturating_sub(measured));
         outcome.scheduled_ns = outcome.scheduled_ns.max(ended.schedule_end.saturating_sub(measured));
-        outcome.error_text = outcome.error_text.take().or(ended.error_text);
-        outcome.corrupt_text = outcome.corrupt_text.take().or(ended.corrupt_text);
-        outcome.lost += ended.lost;
-        outcome.moved += ended.moved;
-        outcome.asked += ended.asked;
+        outcome.incidents.merge(ended.incidents);
         outcome.connects.opened += ended.reopened.len();
         absorb(&mut outcome.connects.time, &ended.reopened);
-        outcome.lost_text = outcome.lost_text.take().or(ended.lost_text);
-        outcome.interrupted |= ended.interrupted;
     }
     outcome.elapsed_ns = outcome.elapsed_ns.max(outcome.scheduled_ns);
 }

@@ -33,7 +33,7 @@ use crate::{
     clock::Clock,
     link::Peer,
     plan::{PipelineMode, Plan, nanos},
-    stats::{Recording, latencies, record},
+    stats::{Incidents, Recording, latencies, record},
     traffic::{Request, Traffic},
 };
 use cluster::Cluster;
@@ -69,32 +69,14 @@ pub struct Ended {
     pub last_reply: u64,
     /// Open loop: stamp at which the schedule was over.
     pub schedule_end: u64,
-    pub error_text: Option<String>,
-    pub corrupt_text: Option<String>,
-    pub lost: u64,
-    pub lost_text: Option<String>,
-    pub interrupted: bool,
-    /// Requests that were answered with MOVED and with ASK, and sent on.
-    pub moved: u64,
-    pub asked: u64,
+    pub incidents: Incidents,
     /// How long it took to open connections anew.
     pub reopened: Recording,
 }
 
 impl Default for Ended {
     fn default() -> Self {
-        Self {
-            last_reply: 0,
-            schedule_end: 0,
-            error_text: None,
-            corrupt_text: None,
-            lost: 0,
-            lost_text: None,
-            interrupted: false,
-            moved: 0,
-            asked: 0,
-            reopened: latencies(),
-        }
+        Self { last_reply: 0, schedule_end: 0, incidents: Incidents::default(), reopened: latencies() }
     }
 }
 
@@ -214,13 +196,14 @@ impl<'a> Worker<'a> {
         if let Work::Open(open) = &work {
             self.ended.schedule_end = open.end().unwrap_or(now);
         }
-        (self.ended.error_text, self.ended.corrupt_text) = recorder.finish(now);
+        let incidents = &mut self.ended.incidents;
+        (incidents.error_text, incidents.corrupt_text) = recorder.finish(now);
         Ok(self.ended)
     }
 
     fn heed_stop(&mut self, work: &mut Work, now: u64) {
-        if !self.ended.interrupted && self.stop.load(Ordering::Relaxed) {
-            self.ended.interrupted = true;
+        if !self.ended.incidents.interrupted && self.stop.load(Ordering::Relaxed) {
+            self.ended.incidents.interrupted = true;
             self.grace = LAST_GRACE;
             self.ended.last_reply = self.ended.last_reply.max(now);
             work.cut(now);
@@ -431,8 +414,9 @@ impl<'a> Worker<'a> {
 
     /// However often it fails to come back, a connection is lost once.
     fn count_lost(&mut self, error: &io::Error, already: bool) {
-        self.ended.lost += u64::from(!already);
-        self.ended.lost_text.get_or_insert_with(|| error.to_string());
+        let incidents = &mut self.ended.incidents;
+        incidents.lost += u64::from(!already);
+        incidents.lost_text.get_or_insert_with(|| error.to_string());
     }
 
     fn retry(&mut self, now: u64) {

@@ -101,7 +101,7 @@ impl Driver<'_> {
             ..plan.clone()
         };
         let outcome = run(&plan, self.stop).map_err(|fault| problem(fault.to_string()))?;
-        if outcome.interrupted {
+        if outcome.incidents.interrupted {
             return Err("stopped before its end".into());
         }
         Ok(summary::document(&plan, &outcome, self.env.clone(), self.servers[step.server].clone()))

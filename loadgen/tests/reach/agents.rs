@@ -22,7 +22,7 @@ use torc_loadgen::{
     document::{Document, Env, Latencies},
     keys::{KeyRange, Pattern},
     plan::End,
-    stats::{CommandStats, latencies, record},
+    stats::{CommandStats, Incidents, latencies, record},
     summary,
 };
 
@@ -54,7 +54,11 @@ fn made_up(plan: &Plan) -> Document {
     }
     command.counts.errors = 7;
     command.kinds.insert("ERR".into(), 7);
-    let outcome = Outcome { elapsed_ns: 1_000_000_000, moved: 2, ..Outcome::new(vec![command]) };
+    let outcome = Outcome {
+        elapsed_ns: 1_000_000_000,
+        incidents: Incidents { moved: 2, ..Incidents::default() },
+        ..Outcome::new(vec![command])
+    };
     summary::document(plan, &outcome, Env::default(), torc_loadgen::document::Server::default())
 }
 

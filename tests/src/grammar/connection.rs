@@ -26,7 +26,8 @@ pub const ROWS: &[Row] = &[
             &[Word("1"), One(&[&[Word("WRITE")], &[Word("all")], &[Value]])],
             &[Word("1"), Word("WRITE"), Value],
         ],
-    ),
+    )
+    .exact(),
     Row::new("CLIENT|SETNAME", &[&[Name]]),
     Row::new("CLIENT|TRACKINGINFO", &[&[]]),
     Row::new("CLIENT|UNBLOCK", &[&[Int], &[Int, One(&[&[Word("TIMEOUT")], &[Word("ERROR")], &[Value]])]]),

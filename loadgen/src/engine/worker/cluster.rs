@@ -253,9 +253,9 @@ impl Cluster {
             let Redirect { slot, to, ask } = redirect;
             let known = self.find(&to, Role::Primary).or_else(|| self.join(worker, &to));
             if ask {
-                worker.ended.asked += 1;
+                worker.ended.incidents.asked += 1;
             } else {
-                worker.ended.moved += 1;
+                worker.ended.incidents.moved += 1;
                 if known.is_some() && self.map.reassign(slot, &to).is_ok() {
                     self.assign();
                 }
