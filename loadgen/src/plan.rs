@@ -1,7 +1,7 @@
 //! What one run does: the resolved answer to every option. A plan is checked once (`check`); the rest of the program
 //! relies on it.
 
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +39,9 @@ pub struct Plan {
     /// Open loop: most arrivals of all threads together that are due and find no room; what is due beyond that counts
     /// as unsent.
     pub max_backlog: u64,
+    /// Open loop: no connection carries two commands of the mix. Each has its weight's share of a thread's connections,
+    /// so that what one of them waits for on its connection is never another one's reply.
+    pub apart: bool,
     /// Never sleep while waiting.
     pub busy_poll: bool,
     pub keys: KeyRange,
@@ -136,6 +139,7 @@ impl Plan {
             connect_stagger: Duration::ZERO,
             reconnect_interval: None,
             max_backlog: MAX_BACKLOG,
+            apart: false,
             busy_poll: false,
             keys,
             key_law: KeyLaw::default(),
@@ -222,6 +226,19 @@ impl Plan {
         (share(clients, part + 1, parts) - share(clients, part, parts)) as usize
     }
 
+    /// Which of a thread's `connections` each command of the mix has, if commands are kept apart.
+    pub fn shares(&self, connections: usize) -> Vec<Range<usize>> {
+        let all = self.mix.iter().map(|command| u64::from(command.weight)).sum();
+        let mut before = 0;
+        let bound = |weights| share(connections as u64, weights, all) as usize;
+        let ranges = self.mix.iter().map(|command| {
+            let first = bound(before);
+            before += u64::from(command.weight);
+            first..bound(before)
+        });
+        ranges.collect()
+    }
+
     /// How long a run may go on without telling of a second.
     pub fn silence(&self) -> Duration {
         self.ramp.saturating_add(self.warmup).saturating_add(self.grace)
@@ -293,8 +310,24 @@ impl Plan {
                 Err("batches have no arrival schedule: pipeline-mode batch excludes rate".into())
             }
             Load::Open { .. } if self.max_backlog == 0 => Err("max-backlog must be at least 1".into()),
+            _ if self.apart => self.check_apart(),
             _ => Ok(()),
         }
+    }
+
+    fn check_apart(&self) -> Result<(), String> {
+        if !self.open() || self.target.cluster {
+            return Err("apart is for an open loop (rate) without cluster".into());
+        }
+        let least = self.clients / self.all_threads();
+        for connections in [least, self.clients.div_ceil(self.all_threads())] {
+            let mut shares = self.shares(connections).into_iter().zip(&self.mix);
+            if let Some((_, none)) = shares.find(|(share, command)| command.weight > 0 && share.is_empty()) {
+                let share = format!("a thread's {connections} connections");
+                return Err(format!("apart leaves {} without any of {share}: more clients are needed", none.name));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -311,6 +344,24 @@ mod tests {
     fn plan() -> Plan {
         let keys = KeyRange { first: 0, last: 999, pattern: Pattern::Random };
         Plan::closed(std::net::SocketAddr::from(([127, 0, 0, 1], 6379)), keys, End::Requests(10))
+    }
+
+    #[test]
+    fn commands_kept_apart_share_the_connections_by_weight() {
+        let apart = |mix, clients| Plan {
+            mix,
+            clients,
+            apart: true,
+            load: Load::Open { rate: 1.0, arrival: Arrival::Constant, end: End::Requests(1) },
+            ..plan()
+        };
+        let five = apart(mix::set_get(4, 1), 5);
+        assert_eq!((five.check(), five.shares(5)), (Ok(()), vec![0..4, 4..5]));
+        assert_eq!(apart(mix::set_get(1, 2), 7).shares(7), [0..2, 2..7]);
+        let problem = apart(mix::set_get(9, 1), 5).check().expect_err("5 of 10");
+        assert!(problem.contains("SET") || problem.contains("GET"), "{problem}");
+        let closed = Plan { load: Load::Closed(End::Requests(1)), ..five };
+        assert!(closed.check().expect_err("no rate").contains("open loop"));
     }
 
     #[test]

@@ -118,6 +118,7 @@ pub fn options(plan: &Plan) -> Value {
         "connect_stagger": plan.connect_stagger.as_secs_f64(),
         "reconnect_interval": plan.reconnect_interval,
         "max_backlog": plan.max_backlog,
+        "apart": plan.apart,
         "busy_poll": plan.busy_poll,
         "key_minimum": plan.keys.first,
         "key_maximum": plan.keys.last,

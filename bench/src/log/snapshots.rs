@@ -28,7 +28,7 @@ pub const QUIET: &str = "1 GiB, 20k SET/s";
 pub const BGSAVE: &str = "1 GiB, 20k SET/s, BGSAVE";
 pub const FULLSYNC: &str = "full sync of 1 GiB";
 
-/// Of five requests four are SETs; with five connections that take turns the GETs have one of their own.
+/// Four of five requests are SETs on four of the connections; the GETs are another client's.
 const MIX: (u32, u32) = (4, 1);
 const CONNECTIONS: usize = 5;
 const RATE: f64 = 25_000.0;
@@ -56,6 +56,7 @@ fn serve(bench: &Bench<'_, '_>, server: &Server, keys: u64, saves: bool) -> Resu
         // Room for what falls due in a stall of most of a second.
         pipeline: 4096,
         mix: set_get(MIX.0, MIX.1),
+        apart: true,
         load: Load::Open { rate: RATE, arrival: Arrival::Constant, end: End::Requests(arrivals as u64) },
         ..Plan::fill(
             server.address,

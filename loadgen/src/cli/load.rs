@@ -53,6 +53,9 @@ pub struct LoadArgs {
     /// Most arrivals that are due and wait for room; those beyond count as errors
     #[arg(long, default_value_t = MAX_BACKLOG, requires = "rate")]
     max_backlog: u64,
+    /// No connection carries two commands of the mix: each has its weight's share of the connections
+    #[arg(long, requires = "rate")]
+    apart: bool,
     /// Never sleep: a little more precise, and a whole CPU per thread
     #[arg(long)]
     busy_poll: bool,
@@ -116,6 +119,7 @@ impl LoadArgs {
             mode: self.pipeline_mode,
             load: self.rate.map_or(Load::Closed(end), open),
             max_backlog: self.max_backlog,
+            apart: self.apart,
             busy_poll: self.busy_poll,
             warmup: self.warmup,
             ramp: self.ramp,

@@ -143,7 +143,7 @@ impl<'a> Worker<'a> {
             clock,
             stop,
             traffic,
-            router: Router::default(),
+            router: Router::new(plan, connections.len()),
             site,
             cluster,
             epoll,
@@ -335,7 +335,8 @@ impl<'a> Worker<'a> {
         let mut sent = false;
         while let Some(Due { intended, noticed }) = open.first() {
             let request = self.waiting.take().unwrap_or_else(|| self.traffic.choose());
-            let Some(index) = self.router.pick(&self.connections, self.plan.pipeline) else {
+            let room = self.router.pick(request.command, &self.connections, self.plan.pipeline);
+            let Some(index) = room else {
                 self.waiting = Some(request);
                 break;
             };
@@ -347,7 +348,7 @@ impl<'a> Worker<'a> {
             sent = true;
         }
         if sent {
-            self.router.advance(&self.connections);
+            self.router.advance();
             self.flush(recorder);
         }
         sent

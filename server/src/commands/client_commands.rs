@@ -1,4 +1,5 @@
-//! CLIENT: what a connection asks and sets about itself. LIST and KILL, which look at all, are in `client_list`, PAUSE in `client_pause`.
+//! CLIENT: what a connection asks and sets about itself. LIST and KILL, which look at all, are in `client_list`, PAUSE
+//! in `client_pause`.
 
 use super::client_list::{kill, list, merge_kill, merge_list};
 use super::client_pause::{pause, unpause};

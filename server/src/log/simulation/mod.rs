@@ -439,9 +439,9 @@ impl World {
                 out.drain(..PRELUDE.len());
             }
             let end = at as usize + out.len();
-            if !self.stream[at as usize..].starts_with(&out) {
-                let came_back = self.former.get(at as usize..).is_some_and(|rest| rest.starts_with(&out));
-                assert!(came_back, "{name} is not the log");
+            let is_of = |log: &[u8]| log.get(at as usize..).is_some_and(|rest| rest.starts_with(&out));
+            if !is_of(&self.stream) {
+                assert!(is_of(&self.former), "{name} is not the log");
                 self.stream.clone_from(&self.former);
             }
             units(&out);
