@@ -324,7 +324,10 @@ impl Plan {
             let mut shares = self.shares(connections).into_iter().zip(&self.mix);
             if let Some((_, none)) = shares.find(|(share, command)| command.weight > 0 && share.is_empty()) {
                 let share = format!("a thread's {connections} connections");
-                return Err(format!("apart leaves {} without any of {share}: more clients are needed", none.name));
+                return Err(format!(
+                    "apart leaves {} without any of {share}: more clients are needed",
+                    none.name
+                ));
             }
         }
         Ok(())

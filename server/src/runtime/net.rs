@@ -35,8 +35,6 @@ pub use super::sockets::ConnId;
 pub struct NetOptions {
     /// Longest spin before a sleep in microseconds; 0 = never. See `pace.rs` for when it spins.
     pub spin_us: u64,
-    /// Longest wait for company of a request in microseconds; 0 = never. See `pace.rs` for when.
-    pub gather_us: u64,
     /// Submission entries of the ring, a power of two; completions have four times the room.
     pub entries: u32,
     /// Receive buffers that all connections share, a power of two.
@@ -47,7 +45,7 @@ pub struct NetOptions {
 
 impl Default for NetOptions {
     fn default() -> Self {
-        NetOptions { spin_us: 0, gather_us: 200, entries: 1024, buffers: 128, buffer_size: 16 * 1024 }
+        NetOptions { spin_us: 0, entries: 1024, buffers: 128, buffer_size: 16 * 1024 }
     }
 }
 
@@ -247,7 +245,7 @@ impl Net {
             detached: Vec::new(),
             lent: None,
             due: 0,
-            pace: Pace::new(options.spin_us, options.gather_us),
+            pace: Pace::new(options.spin_us),
             mail_mark: 0,
             stats: Stats::default(),
         };

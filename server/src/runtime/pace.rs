@@ -20,12 +20,15 @@
 //!
 //! **A crowd: gather.** Once this turn's replies have left, wait until half of the crowd has asked again,
 //! or three quarters of those who can: who waits for a reply that is held back does not ask;
-//! but at most `gather-us`, and serve them together. Measured with 50 unpipelined clients it halves the
-//! CPU of a request, and their median latency does not rise: a core that busy would have kept them
-//! queueing. Only if:
+//! but at most [`PIECE_US`] for each piece of work of this turn and never longer than [`MOST_GATHER_US`], and serve
+//! them together. Nobody thus waits longer than this turn's work has taken, about: a core that is busy gathers ever
+//! more, for its turns grow until they serve half of the crowd, and one that is not stays as quick as if it slept.
+//! Measured with 50 unpipelined clients in a closed loop it takes a quarter off the CPU of a request, and their
+//! median latency does not rise: a core that busy would have kept them queueing. With 50 clients in an open loop of
+//! 20,000, 50,000 and 100,000 requests per second the medians are 37, 35 and 85 us; they were 195, 270 and 290 us
+//! when every turn was given 200 us. Only if:
 //! - within about a millisecond at least [`CROWD`] distinct sources had work for us;
-//! - at the pace of the last millisecond at least one [`COMPANY`]th of what it waits for comes within `gather-us`.
-//!   A crowd of slow clients is thus served at once, each by itself.
+//! - at the pace of the last millisecond at least one [`COMPANY`]th of a piece of work comes in that time.
 //!
 //! **Otherwise: sleep** until something happens.
 
@@ -36,8 +39,14 @@ const FEW: u32 = 8;
 /// and the median latency rises by a fifth; with fewer it rises more than it is worth.
 const CROWD: u32 = 16;
 
-/// What part of what it waits for a core must expect while gathering: one in so many.
+/// What part of a piece of work a core must expect while gathering: one in so many.
 const COMPANY: u64 = 4;
+
+/// Microseconds a piece of work takes, about, when it is served alone: a receive, a command, a reply.
+const PIECE_US: u64 = 3;
+
+/// Longest gathering in microseconds.
+const MOST_GATHER_US: u64 = 200;
 
 /// What "lately" means, in microseconds.
 const WINDOW_US: u64 = 1000;
@@ -46,14 +55,15 @@ const WINDOW_US: u64 = 1000;
 const MOST_SKIPPED: u32 = 63;
 
 pub(super) struct Pace {
-    /// Longest spin and longest gathering in microseconds; 0 = never.
+    /// Longest spin in microseconds; 0 = never.
     spin_us: u64,
-    gather_us: u64,
     /// The current window's number: a source of work marked with it has been counted.
     window: u32,
     opened_us: u64,
     current: Seen,
     previous: Seen,
+    /// Pieces of work since the core last considered to gather.
+    turn: u64,
     /// Sources of work that wait for us.
     waiting: u32,
     /// Something was received since the last sleep was considered.
@@ -82,14 +92,14 @@ pub(super) struct Gather {
 }
 
 impl Pace {
-    pub(super) fn new(spin_us: u64, gather_us: u64) -> Self {
+    pub(super) fn new(spin_us: u64) -> Self {
         Pace {
             spin_us,
-            gather_us,
             window: 1,
             opened_us: 0,
             current: Seen::default(),
             previous: Seen::default(),
+            turn: 0,
             waiting: 0,
             fresh: false,
             skip: 0,
@@ -102,6 +112,7 @@ impl Pace {
     pub(super) fn count(&mut self, mark: &mut u32) {
         self.fresh = true;
         self.current.pieces += 1;
+        self.turn += 1;
         if *mark != self.window {
             *mark = self.window;
             self.current.sources += 1;
@@ -130,17 +141,14 @@ impl Pace {
 
     /// Whether to wait for company after the replies of a turn were sent.
     pub(super) fn gather(&mut self, now_us: u64) -> Option<Gather> {
-        if self.gather_us == 0 {
-            return None;
-        }
         self.roll(now_us);
+        let for_us = MOST_GATHER_US.min(PIECE_US * std::mem::take(&mut self.turn));
         let Seen { pieces, span_us, .. } = self.previous;
         let crowd = self.sources();
         let able = crowd.saturating_sub(self.waiting);
         let more = (crowd / 2).min(able - able / 4);
-        let company =
-            crowd >= CROWD && more > 1 && COMPANY * pieces * self.gather_us >= u64::from(more) * span_us;
-        company.then_some(Gather { more, for_us: self.gather_us })
+        let company = for_us > 0 && COMPANY * pieces * for_us >= span_us;
+        (crowd >= CROWD && more > 1 && company).then_some(Gather { more, for_us })
     }
 
     /// Microseconds to spin before the sleep that is due at `now_us`; 0 = not at all.
@@ -182,7 +190,7 @@ mod tests {
 
     #[test]
     fn few_clients_are_spun_for_and_silence_is_not() {
-        let mut pace = Pace::new(LIMIT, LIMIT);
+        let mut pace = Pace::new(LIMIT);
         assert_eq!(pace.spin_us(10), 0, "nothing was received yet");
         let now_us = crowd(&mut pace, FEW as usize, 30);
         assert_eq!((pace.gather(now_us), pace.spin_us(now_us)), (None, LIMIT));
@@ -191,17 +199,17 @@ mod tests {
 
     #[test]
     fn many_clients_and_a_slow_one_are_not_spun_for() {
-        let mut pace = Pace::new(LIMIT, 0);
+        let mut pace = Pace::new(LIMIT);
         let now_us = crowd(&mut pace, FEW as usize + 1, 10);
         assert_eq!(pace.spin_us(now_us), 0);
-        let mut pace = Pace::new(LIMIT, 0);
+        let mut pace = Pace::new(LIMIT);
         let now_us = crowd(&mut pace, 1, 2 * LIMIT + 1);
         assert_eq!(pace.spin_us(now_us), 0, "less than half a piece of work within the spin");
     }
 
     #[test]
     fn misses_in_a_row_are_followed_by_ever_more_plain_sleeps() {
-        let (mut pace, mut client) = (Pace::new(LIMIT, 0), 0);
+        let (mut pace, mut client) = (Pace::new(LIMIT), 0);
         let mut now_us = crowd(&mut pace, 1, 10);
         let mut spun = 0;
         for _ in 0..1000 {
@@ -232,40 +240,55 @@ mod tests {
         now_us
     }
 
+    /// `pieces` of work by one more source.
+    fn serve(pace: &mut Pace, pieces: usize) {
+        let mut mark = 0;
+        (0..pieces).for_each(|_| pace.count(&mut mark));
+    }
+
     #[test]
     fn nobody_waits_for_a_crowd_that_waits_itself() {
-        let mut pace = Pace::new(0, LIMIT);
-        let now_us = crowd(&mut pace, 50, 5);
+        let mut pace = Pace::new(0);
+        let now_us = crowd(&mut pace, 49, 5);
+        serve(&mut pace, 20);
         pace.set_waiting(30);
-        assert_eq!(pace.gather(now_us), Some(Gather { more: 15, for_us: LIMIT }), "of the 20 who can ask");
-        pace.set_waiting(49);
-        assert_eq!(pace.gather(now_us), None);
-        pace.set_waiting(60);
-        assert_eq!(pace.gather(now_us), None);
+        let more = pace.gather(now_us).expect("a busy crowd").more;
+        assert_eq!(more, 15, "of the 20 who can ask");
+        for waiting in [49, 60] {
+            serve(&mut pace, 20);
+            pace.set_waiting(waiting);
+            assert_eq!(pace.gather(now_us), None);
+        }
+    }
+
+    #[test]
+    fn a_gathering_lasts_no_longer_than_the_turn_before_it() {
+        let mut pace = Pace::new(0);
+        let now_us = crowd(&mut pace, 50, 5);
+        pace.gather(now_us);
+        for (pieces, for_us) in [(1, PIECE_US), (9, 9 * PIECE_US), (1000, MOST_GATHER_US)] {
+            serve(&mut pace, pieces);
+            assert_eq!(pace.gather(now_us), Some(Gather { more: 25, for_us }));
+        }
+        assert_eq!(pace.gather(now_us), None, "nobody was served");
     }
 
     #[test]
     fn a_busy_crowd_is_gathered_and_a_slow_one_is_not() {
-        let mut pace = Pace::new(0, LIMIT);
-        let now_us = crowd(&mut pace, 50, 5);
-        assert_eq!(pace.gather(now_us), Some(Gather { more: 25, for_us: LIMIT }));
-        let mut pace = Pace::new(0, LIMIT);
-        let now_us = crowd(&mut pace, 50, 8);
-        assert!(pace.gather(now_us).is_some(), "six of 25 within 50 us");
-        let mut pace = Pace::new(0, LIMIT);
-        let now_us = crowd(&mut pace, 50, 40);
-        assert_eq!(pace.gather(now_us), None, "one of 25 within 50 us");
-        let mut pace = Pace::new(0, LIMIT);
-        let now_us = crowd(&mut pace, CROWD as usize - 1, 10);
-        assert_eq!(pace.gather(now_us), None, "not a crowd");
+        let gathers = |clients, every_us| {
+            let mut pace = Pace::new(0);
+            let now_us = crowd(&mut pace, clients, every_us);
+            pace.gather(now_us).is_some()
+        };
+        assert!(gathers(50, 5));
+        assert!(gathers(50, PIECE_US * COMPANY), "a quarter of a piece in the time of one");
+        assert!(!gathers(50, PIECE_US * COMPANY + 2), "less than that");
+        assert!(!gathers(CROWD as usize - 1, 5), "not a crowd");
     }
 
     #[test]
-    fn zero_means_never() {
-        let mut pace = Pace::new(0, 0);
-        let now_us = crowd(&mut pace, 50, 10);
-        assert_eq!((pace.gather(now_us), pace.spin_us(now_us)), (None, 0));
-        let mut lone = Pace::new(0, 0);
+    fn zero_means_no_spin() {
+        let mut lone = Pace::new(0);
         lone.count(&mut 0);
         assert_eq!(lone.spin_us(WINDOW_US), 0);
     }
