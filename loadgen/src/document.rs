@@ -144,8 +144,8 @@ pub struct Interval {
     pub lag_p99: u64,
     /// Of the busiest thread of the generator, 0 to 1.
     pub cpu: f64,
-    /// Response times of the interval, as in `Latencies`.
-    pub hdr_v2_deflate_b64: String,
+    /// Response times of the interval, of each command in the order of the results; each as in `Latencies`.
+    pub hdr_v2_deflate_b64: Vec<String>,
 }
 
 impl Document {
@@ -204,11 +204,20 @@ fn share(hits: u64, misses: u64) -> Option<f64> {
 
 /// The sum of several histograms, without loss.
 pub fn merged<'a>(parts: impl Iterator<Item = &'a Latencies>) -> Result<Histogram<u64>, String> {
+    sum(parts.map(Latencies::histogram))
+}
+
+fn sum(parts: impl Iterator<Item = Result<Histogram<u64>, String>>) -> Result<Histogram<u64>, String> {
     let mut whole = latencies();
     for part in parts {
-        whole.add(part.histogram()?).map_err(|error| format!("histograms of different bounds: {error}"))?;
+        add(&mut whole, &part?)?;
     }
     Ok(whole)
+}
+
+/// Adds what a report holds, which may be anybody's.
+pub fn add(whole: &mut Histogram<u64>, part: &Histogram<u64>) -> Result<(), String> {
+    whole.add(part).map_err(|error| format!("histograms of different bounds: {error}"))
 }
 
 impl From<&Histogram<u64>> for Latencies {
@@ -254,9 +263,14 @@ impl Quantile {
 }
 
 impl Interval {
-    /// Response times of the interval.
+    /// Response times of the interval, of all commands together.
     pub fn histogram(&self) -> Result<Histogram<u64>, String> {
-        decode(&self.hdr_v2_deflate_b64)
+        sum(self.hdr_v2_deflate_b64.iter().map(|text| decode(text)))
+    }
+
+    /// Those of each command, in the order of the results.
+    pub fn histograms(&self) -> Result<Vec<Histogram<u64>>, String> {
+        self.hdr_v2_deflate_b64.iter().map(|text| decode(text)).collect()
     }
 }
 

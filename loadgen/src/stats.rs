@@ -142,8 +142,8 @@ pub struct Second {
     pub lag_p99: u64,
     /// Useful work of the busiest thread, 0 to 1.
     pub cpu: f64,
-    /// Response times, as HdrHistogram V2, DEFLATE.
-    pub histogram: Vec<u8>,
+    /// Response times of each command, as HdrHistogram V2, DEFLATE.
+    pub histograms: Vec<Vec<u8>>,
 }
 
 /// How the connections came about.

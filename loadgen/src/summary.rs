@@ -74,7 +74,7 @@ pub fn interval(second: &Second) -> Interval {
         max: second.max,
         lag_p99: second.lag_p99,
         cpu: second.cpu,
-        hdr_v2_deflate_b64: BASE64_STANDARD.encode(&second.histogram),
+        hdr_v2_deflate_b64: second.histograms.iter().map(|bytes| BASE64_STANDARD.encode(bytes)).collect(),
     }
 }
 

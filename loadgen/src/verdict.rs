@@ -199,9 +199,8 @@ fn drifted(figures: [f64; 3]) -> Option<f64> {
 
 fn third_p99(seconds: &[&Second]) -> u64 {
     let mut sum: Histogram<u64> = latencies();
-    for second in seconds {
-        let bytes = &mut second.histogram.as_slice();
-        let read: Result<Histogram<u64>, _> = Deserializer::new().deserialize(bytes);
+    for bytes in seconds.iter().flat_map(|second| &second.histograms) {
+        let read: Result<Histogram<u64>, _> = Deserializer::new().deserialize(&mut bytes.as_slice());
         sum.add(read.expect("written by this program")).expect("same bounds");
     }
     sum.value_at_quantile(0.99)
@@ -262,7 +261,7 @@ mod tests {
                 max: us(index) * 1000,
                 lag_p99: 0,
                 cpu: 0.1,
-                histogram,
+                histograms: vec![histogram],
             });
         }
         outcome

@@ -140,6 +140,20 @@ fn gets_of_keys_that_were_set_are_hits_and_threads_share_the_requests() {
     assert_eq!(outcome(&many).answered(), 1003);
 }
 
+/// The fake server keeps keys per connection: a GET finds what was SET on its own.
+#[test]
+fn commands_kept_apart_share_no_connection() {
+    let found = |apart| {
+        let load = Load::Open { rate: 2000.0, arrival: Arrival::Constant, end: End::Requests(500) };
+        let plan = Plan { clients: 5, mix: set_get(4, 1), load, apart, ..plan(serve(Manner::Honest), 0) };
+        let gets = counts(&outcome(&plan), "GET");
+        assert_eq!(gets.answered(), 100);
+        gets.values
+    };
+    assert_eq!(found(true), 0);
+    assert!(found(false) > 0, "who shares a connection finds its keys");
+}
+
 #[test]
 fn fill_sets_the_whole_range() {
     let keys = KeyRange { first: 100, last: 5099, pattern: Pattern::Sequential };

@@ -58,6 +58,18 @@ fn a_star_marks_what_is_not_trusted_and_a_closed_loop_says_so() {
 }
 
 #[test]
+fn a_slow_clock_is_warned_of() {
+    let warned = |source: &str| {
+        let mut document = Shape { seconds: 2, ..STEADY }.document();
+        document.env.clocksource = source.into();
+        let text = report::text(&document, &report::COLUMNS).expect("rendered");
+        text.contains(&format!("warning: the clock source is {source}:"))
+    };
+    assert!(warned("hpet") && warned("acpi_pm"));
+    assert!(!warned("tsc") && !warned("kvm-clock") && !warned(""));
+}
+
+#[test]
 fn csv_has_a_row_a_command_and_kind_with_as_many_cells_as_its_head() {
     let document = Shape { seconds: 3, ..STEADY }.document();
     let csv = report::csv(&document, &report::COLUMNS).expect("rendered");
@@ -193,10 +205,14 @@ fn the_public_hdrhistogram_package_reads_the_same_figures_from_the_files() {
 
     let log = of(4);
     let intervals = log["intervals"].as_array().expect("a list");
-    assert_eq!(intervals.len(), document.series.len());
-    for (found, interval) in intervals.iter().zip(&document.series) {
-        let histogram = interval.histogram().expect("readable");
-        assert_eq!(found["tag"], "all");
+    let mut expected = Vec::new();
+    for interval in &document.series {
+        let names = document.results.iter().map(|result| result.cmd.as_str());
+        expected.extend(names.zip(interval.histograms().expect("readable")));
+    }
+    assert_eq!(intervals.len(), expected.len());
+    for (found, (name, histogram)) in intervals.iter().zip(expected) {
+        assert_eq!(found["tag"], name);
         assert_eq!(found["count"], histogram.len());
         assert_eq!(found["end_ms"].as_f64().unwrap() - found["start_ms"].as_f64().unwrap(), 1000.0);
         assert_same_values(&found["values"], &histogram);

@@ -20,9 +20,6 @@ struct Options {
     /// Longest spin before a sleep in microseconds.
     #[arg(long, default_value_t = 0)]
     spin_us: u64,
-    /// Longest wait for company of a request in microseconds.
-    #[arg(long, default_value_t = 50)]
-    gather_us: u64,
     /// Longest sleep in milliseconds; 0 = no limit.
     #[arg(long, default_value_t = 100)]
     sleep_ms: u64,
@@ -38,8 +35,7 @@ fn main() -> Result<(), Fault> {
     let listeners = listen::tcp(&["127.0.0.1".to_owned()], options.port, 511, 300)?;
     let port = Mesh::<()>::new(1)?.pop().expect("one core has one port");
     placement::spawn("echo", Some(options.cpu), move || async move {
-        let net_options =
-            NetOptions { spin_us: options.spin_us, gather_us: options.gather_us, ..NetOptions::default() };
+        let net_options = NetOptions { spin_us: options.spin_us, ..NetOptions::default() };
         let mut net = Net::new(net_options, port.bell()).expect("preflight passed");
         for listener in listeners {
             net.listen(listener);

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 
 use crate::{
-    document::{CommandResult, Document, Interval, Latencies, Verdict, encode, merged},
+    document::{self, CommandResult, Document, Interval, Latencies, Verdict, encode, merged},
     plan::Plan,
 };
 
@@ -140,19 +140,23 @@ fn add_command(parts: &[&CommandResult], elapsed_ns: u64) -> Result<CommandResul
 
 /// Seconds of the same number are one second of the whole.
 fn add_series(reports: &[Document]) -> Result<Vec<Interval>, String> {
-    let mut seconds: BTreeMap<u64, (Interval, Histogram<u64>)> = BTreeMap::new();
+    let commands = reports[0].results.len();
+    let mut seconds: BTreeMap<u64, (Interval, Vec<Histogram<u64>>)> = BTreeMap::new();
     for second in reports.iter().flat_map(|report| &report.series) {
-        let histogram = second.histogram()?;
+        let histograms = second.histograms()?;
+        if histograms.len() != commands {
+            return Err(format!("an agent reports {} commands in a second of {commands}", histograms.len()));
+        }
         // The casts saturate, so nonsense lands somewhere harmless.
         match seconds.entry((second.t * 1000.0).round() as u64) {
             std::collections::btree_map::Entry::Vacant(free) => {
-                free.insert((second.clone(), histogram));
+                free.insert((second.clone(), histograms));
             }
             std::collections::btree_map::Entry::Occupied(mut taken) => {
-                let (sum, response) = taken.get_mut();
-                response
-                    .add(&histogram)
-                    .map_err(|error| format!("histograms of different bounds: {error}"))?;
+                let (sum, responses) = taken.get_mut();
+                for (response, histogram) in responses.iter_mut().zip(&histograms) {
+                    document::add(response, histogram)?;
+                }
                 sum.seconds = sum.seconds.max(second.seconds);
                 sum.ops = sum.ops.saturating_add(second.ops);
                 sum.offered = sum.offered.saturating_add(second.offered);
@@ -162,12 +166,11 @@ fn add_series(reports: &[Document]) -> Result<Vec<Interval>, String> {
             }
         }
     }
-    let finished = seconds.into_values().map(|(second, response)| Interval {
-        p50: response.value_at_quantile(0.5),
-        p99: response.value_at_quantile(0.99),
-        max: response.max(),
-        hdr_v2_deflate_b64: encode(&response),
-        ..second
+    let finished = seconds.into_values().map(|(second, responses)| {
+        let second = Interval { hdr_v2_deflate_b64: responses.iter().map(encode).collect(), ..second };
+        let all = second.histogram()?;
+        let (p50, p99) = (all.value_at_quantile(0.5), all.value_at_quantile(0.99));
+        Ok(Interval { p50, p99, max: all.max(), ..second })
     });
-    Ok(finished.collect())
+    finished.collect()
 }

@@ -31,7 +31,8 @@ struct Thread {
 }
 
 struct Sum {
-    response: Histogram<u64>,
+    /// Of each command.
+    responses: Vec<Histogram<u64>>,
     lag: Histogram<u64>,
     counts: Counts,
     length: u64,
@@ -64,17 +65,18 @@ impl<'a> Collector<'a> {
 
     fn add(&mut self, slice: &Slice) {
         let sum = self.seconds.entry(slice.second).or_insert_with(|| Sum {
-            response: latencies(),
+            responses: vec![latencies(); slice.commands.len()],
             lag: latencies(),
             counts: Counts::default(),
             length: 0,
             cpu: 0.0,
         });
-        for (total, part) in self.outcome.commands.iter_mut().zip(&slice.commands) {
+        let totals = self.outcome.commands.iter_mut().zip(&mut sum.responses);
+        for ((total, second), part) in totals.zip(&slice.commands) {
             let response = if self.open { &part.response } else { &part.service };
             absorb(&mut total.response, response);
             absorb(&mut total.service, &part.service);
-            absorb(&mut sum.response, response);
+            absorb(second, response);
             total.counts.merge(&part.counts);
             sum.counts.merge(&part.counts);
             for (kind, count) in &part.kinds {
@@ -116,18 +118,25 @@ impl<'a> Collector<'a> {
 
 impl Sum {
     fn finish(self, second: u64) -> Second {
-        let mut histogram = Vec::new();
-        V2DeflateSerializer::new().serialize(&self.response, &mut histogram).expect("memory takes it");
+        let mut serializer = V2DeflateSerializer::new();
+        let mut response = latencies();
+        let histograms = self.responses.iter().map(|of_command| {
+            response.add(of_command).expect("same bounds");
+            let mut bytes = Vec::new();
+            serializer.serialize(of_command, &mut bytes).expect("memory takes it");
+            bytes
+        });
+        let histograms = histograms.collect();
         Second {
             t: second as f64,
             seconds: self.length as f64 / SECOND as f64,
             counts: self.counts,
-            p50: self.response.value_at_quantile(0.5),
-            p99: self.response.value_at_quantile(0.99),
-            max: self.response.max(),
+            p50: response.value_at_quantile(0.5),
+            p99: response.value_at_quantile(0.99),
+            max: response.max(),
             lag_p99: self.lag.value_at_quantile(0.99),
             cpu: self.cpu,
-            histogram,
+            histograms,
         }
     }
 }

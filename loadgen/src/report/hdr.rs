@@ -74,13 +74,9 @@ fn sub_buckets(digits: u8) -> u64 {
     (2 * 10_u64.pow(u32::from(digits))).next_power_of_two()
 }
 
-/// The response times of every second, tagged with the command where there is but one.
+/// The response times of every second, an interval a command, tagged with its name.
 fn interval_log(document: &Document) -> Result<Vec<u8>, String> {
-    let tag = match document.results.as_slice() {
-        [only] => plain(&only.cmd),
-        _ => "all".into(),
-    };
-    let tag = Tag::new(&tag).ok_or("a command without a name")?;
+    let names: Vec<String> = document.results.iter().map(|result| plain(&result.cmd)).collect();
     let start = UNIX_EPOCH + Duration::from_millis(document.started_unix_ms);
     let mut bytes = Vec::new();
     let mut serializer = V2DeflateSerializer::new();
@@ -93,8 +89,11 @@ fn interval_log(document: &Document) -> Result<Vec<u8>, String> {
         .map_err(|error| format!("interval log: {error}"))?;
     for interval in &document.series {
         let (from, length) = (Duration::from_secs_f64(interval.t), Duration::from_secs_f64(interval.seconds));
-        log.write_histogram(&interval.histogram()?, from, length, Some(tag))
-            .map_err(|error| format!("interval log: {error:?}"))?;
+        for (name, histogram) in names.iter().zip(interval.histograms()?) {
+            let tag = Tag::new(name).ok_or("a command without a name")?;
+            log.write_histogram(&histogram, from, length, Some(tag))
+                .map_err(|error| format!("interval log: {error:?}"))?;
+        }
     }
     drop(log);
     Ok(bytes)

@@ -9,7 +9,7 @@ use super::{
     page::{Figure, Key},
     units::{latency, short},
 };
-use crate::document::Interval;
+use crate::document::{Interval, add};
 
 /// Shades of the page's style sheet, `h1` to `h8`.
 const SHADES: usize = 8;
@@ -61,8 +61,7 @@ fn columns(series: &[Interval]) -> Result<Vec<Column>, String> {
     for group in series.chunks(together) {
         let mut histogram = group[0].histogram()?;
         for interval in &group[1..] {
-            let more = interval.histogram()?;
-            histogram.add(&more).map_err(|error| format!("histograms of different bounds: {error}"))?;
+            add(&mut histogram, &interval.histogram()?)?;
         }
         let last = &group[group.len() - 1];
         columns.push(Column { from: group[0].t, to: last.t + last.seconds, histogram });

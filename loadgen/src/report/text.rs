@@ -40,7 +40,21 @@ pub fn text(document: &Document, quantiles: &[f64]) -> Result<String, String> {
     let mut text = format!("{}\n{}", setup::headline(document), aligned(&rows));
     text.push_str(&errors(document));
     text.push_str(&verdict(document, starred)?);
+    text.push_str(&clock(&document.env.clocksource));
     Ok(text)
+}
+
+/// Clock sources that a process reads without entering the kernel.
+const FAST_CLOCKS: [&str; 3] = ["tsc", "kvm-clock", "arch_sys_counter"];
+
+/// A warning if every stamp cost a call of the kernel; an unknown clock is none.
+fn clock(source: &str) -> String {
+    if source.is_empty() || FAST_CLOCKS.contains(&source) {
+        return String::new();
+    }
+    format!(
+        "warning: the clock source is {source}: each stamp costs a system call, which the figures contain\n"
+    )
 }
 
 fn push_latencies(cells: &mut Vec<String>, of: &Latencies, quantiles: &[f64]) -> Result<bool, String> {

@@ -98,7 +98,7 @@ impl Shape {
         dice: &mut Dice,
         kinds: &mut [(Histogram<u64>, Histogram<u64>)],
     ) -> Interval {
-        let mut all = latencies();
+        let (mut all, mut each) = (latencies(), vec![latencies(); kinds.len()]);
         let count = self.rate + (dice.roll() * self.rate as f64 * 0.02) as u64;
         for index in 0..count {
             // Nine reads to a write, whatever the commands are.
@@ -111,6 +111,7 @@ impl Shape {
             let waited = queued + if stalled { ((0.5 - due) * 1e9) as u64 } else { 0 };
             record(&mut kinds[which].0, service + waited, 1);
             record(&mut kinds[which].1, service, 1);
+            record(&mut each[which], service + waited, 1);
             record(&mut all, service + waited, 1);
         }
         let offered = self.rate + (dice.roll() * 200.0) as u64;
@@ -125,7 +126,7 @@ impl Shape {
             max: all.max(),
             lag_p99: if self.open { dice.latency(4_000.0) } else { 0 },
             cpu: 0.5 + dice.roll() * 0.11,
-            hdr_v2_deflate_b64: document::encode(&all),
+            hdr_v2_deflate_b64: each.iter().map(document::encode).collect(),
         }
     }
 

@@ -308,11 +308,14 @@ impl CoreLoop {
     }
 
     fn act_on_connections(&mut self) {
-        for key in std::mem::take(&mut self.machine.actions.flush) {
+        let mut flush = std::mem::take(&mut self.machine.actions.flush);
+        for key in flush.drain(..) {
             if let Some(buffer) = self.machine.take_output(key) {
                 self.net.send(self.conn_of[key], buffer);
             }
         }
+        debug_assert!(self.machine.actions.flush.is_empty(), "sending begets nothing to send");
+        self.machine.actions.flush = flush;
         for key in std::mem::take(&mut self.machine.actions.pause) {
             self.net.pause(self.conn_of[key]);
         }

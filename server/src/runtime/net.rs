@@ -285,6 +285,7 @@ impl Net {
             self.wait(wait, inbox);
             self.due = self.ring.ready();
         }
+        self.pace.begin_turn(clock::monotonic_us());
     }
 
     /// Up to so many connections will be silent until replies that are held back have left: nobody is to wait for them.
