@@ -144,10 +144,10 @@ fn gets_of_keys_that_were_set_are_hits_and_threads_share_the_requests() {
 #[test]
 fn commands_kept_apart_share_no_connection() {
     let found = |apart| {
-        let load = Load::Open { rate: 2000.0, arrival: Arrival::Constant, end: End::Requests(500) };
-        let plan = Plan { clients: 5, mix: set_get(4, 1), load, apart, ..plan(serve(Manner::Honest), 0) };
+        let load = Load::Open { rate: 2000.0, arrival: Arrival::Constant, end: End::Requests(600) };
+        let plan = Plan { clients: 5, mix: set_get(2, 1), load, apart, ..plan(serve(Manner::Honest), 0) };
         let gets = counts(&outcome(&plan), "GET");
-        assert_eq!(gets.answered(), 100);
+        assert_eq!(gets.answered(), 200);
         gets.values
     };
     assert_eq!(found(true), 0);

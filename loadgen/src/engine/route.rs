@@ -1,5 +1,7 @@
 //! Which connection takes the next request.
 
+use std::ops::Range;
+
 use super::connection::Connection;
 use crate::plan::Plan;
 
@@ -21,9 +23,13 @@ struct Turn {
 impl Router {
     /// For a thread of the plan's run with so many connections.
     pub fn new(plan: &Plan, connections: usize) -> Self {
-        let ranges = if plan.apart { plan.shares(connections) } else { vec![0..connections] };
-        let turns = ranges.into_iter().map(|range| Turn { first: range.start, count: range.len(), turn: 0 });
-        Self { turns: turns.collect(), apart: plan.apart }
+        let turn = |range: Range<usize>| Turn { first: range.start, count: range.len(), turn: 0 };
+        let turns = if plan.apart {
+            plan.shares(connections).into_iter().map(turn).collect()
+        } else {
+            vec![turn(0..connections)]
+        };
+        Self { turns, apart: plan.apart }
     }
 
     /// The first connection in turn with room for a request of `command`, with at most `pipeline` outstanding on each.

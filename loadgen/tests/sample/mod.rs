@@ -98,7 +98,8 @@ impl Shape {
         dice: &mut Dice,
         kinds: &mut [(Histogram<u64>, Histogram<u64>)],
     ) -> Interval {
-        let (mut all, mut each) = (latencies(), vec![latencies(); kinds.len()]);
+        let mut all = latencies::<u64>();
+        let mut each = vec![latencies(); kinds.len()];
         let count = self.rate + (dice.roll() * self.rate as f64 * 0.02) as u64;
         for index in 0..count {
             // Nine reads to a write, whatever the commands are.
