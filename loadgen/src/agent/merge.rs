@@ -8,6 +8,7 @@ use hdrhistogram::Histogram;
 use crate::{
     document::{self, CommandResult, Document, Interval, Latencies, Verdict, encode, merged},
     plan::Plan,
+    stats::latencies,
 };
 
 /// One agent's share of the result.
@@ -167,10 +168,15 @@ fn add_series(reports: &[Document]) -> Result<Vec<Interval>, String> {
         }
     }
     let finished = seconds.into_values().map(|(second, responses)| {
-        let second = Interval { hdr_v2_deflate_b64: responses.iter().map(encode).collect(), ..second };
-        let all = second.histogram()?;
-        let (p50, p99) = (all.value_at_quantile(0.5), all.value_at_quantile(0.99));
-        Ok(Interval { p50, p99, max: all.max(), ..second })
+        let mut all = latencies();
+        responses.iter().try_for_each(|response| document::add(&mut all, response))?;
+        Ok(Interval {
+            p50: all.value_at_quantile(0.5),
+            p99: all.value_at_quantile(0.99),
+            max: all.max(),
+            hdr_v2_deflate_b64: responses.iter().map(encode).collect(),
+            ..second
+        })
     });
     finished.collect()
 }
