@@ -129,7 +129,7 @@ pub struct Quantile {
     pub trusted: bool,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Interval {
     /// Seconds since the first measured instant at which the interval begins, and its length.
     pub t: f64,

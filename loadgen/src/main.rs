@@ -108,12 +108,14 @@ fn run_once(measurement: &Measurement<'_>, argv: &[String], stop: &AtomicBool) -
     let env = environment::env(plan, argv.to_vec());
     if let Some(scale) = scale {
         let token = scale.token()?.ok_or("--agents needs --token-file")?;
-        let led = agent::lead(plan, &scale.agents, &token, stop)?;
-        return Ok(Document { env, ..led });
+        let mut progress = Progress::new(plan, out.shown.quiet);
+        let led = agent::lead(plan, &scale.agents, &token, stop, &mut |second| progress.show(second));
+        progress.end();
+        return Ok(Document { env, ..led? });
     }
     let server = environment::server(plan).map_err(|fault| fault.to_string())?;
     let mut progress = Progress::new(plan, out.shown.quiet);
-    let ran = run_watched(plan, stop, &mut |second| progress.show(second));
+    let ran = run_watched(plan, stop, &mut |second| progress.show(&summary::interval(second)));
     progress.end();
     Ok(summary::document(plan, &ran.map_err(|fault| fault.to_string())?, env, server))
 }

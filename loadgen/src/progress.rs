@@ -3,9 +3,9 @@
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{
+    document::Interval,
     engine::planned_ns,
     plan::{End, Load, Plan},
-    stats::Second,
 };
 
 pub struct Progress {
@@ -30,13 +30,13 @@ impl Progress {
         Self { bar, planned: planned_ns(plan), requests, answered: 0 }
     }
 
-    pub fn show(&mut self, second: &Second) {
+    pub fn show(&mut self, second: &Interval) {
         // The stump that a run ends in says nothing of a rate.
         if second.seconds < 0.5 {
             return;
         }
-        self.answered += second.counts.answered();
-        let rate = second.counts.answered() as f64 / second.seconds.max(1e-9);
+        self.answered += second.ops;
+        let rate = second.ops as f64 / second.seconds.max(1e-9);
         let passed = second.t + second.seconds;
         let left = match (self.planned, self.requests) {
             (Some(planned), _) => Some((planned as f64 / 1e9 - passed).max(0.0)),
@@ -46,8 +46,7 @@ impl Progress {
             _ => None,
         };
         let left = left.map_or(String::new(), |seconds| format!("  {} left", whole(seconds)));
-        let failed = second.counts.failed();
-        let errors = if failed > 0 { format!("  {failed} errors") } else { String::new() };
+        let errors = if second.errors > 0 { format!("  {} errors", second.errors) } else { String::new() };
         self.bar.set_message(format!(
             "{} {rate:.0}/s  p50 {:.0} µs  p99 {:.0} µs{errors}{left}",
             whole(passed),

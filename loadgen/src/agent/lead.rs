@@ -13,12 +13,12 @@ use std::{
 
 use super::{
     Token, VERSION,
-    merge::{Part, merge},
+    merge::{Part, Underway, merge},
     wire::{Hello, Job, Order, PROTOCOL, REPORT_BYTES, STRANGER_BYTES, Wire, Word},
 };
 use crate::{
     clock::Clock,
-    document::Document,
+    document::{Document, Interval},
     plan::{Plan, Team},
 };
 
@@ -42,8 +42,15 @@ struct Follower {
     wire: Wire,
 }
 
-/// Runs `plan` on the agents called `names` (`host:port`) and returns their reports as one.
-pub fn lead(plan: &Plan, names: &[String], token: &Token, stop: &AtomicBool) -> Result<Document, String> {
+/// Runs `plan` on the agents called `names` (`host:port`) and returns their reports as one. `watch` is told of every
+/// second that all of them have passed.
+pub fn lead(
+    plan: &Plan,
+    names: &[String],
+    token: &Token,
+    stop: &AtomicBool,
+    watch: &mut dyn FnMut(&Interval),
+) -> Result<Document, String> {
     plan.check()?;
     let mut followers = of_all(names.iter().map(|name| greet(name, token)))?;
     for (index, follower) in followers.iter_mut().enumerate() {
@@ -59,7 +66,7 @@ pub fn lead(plan: &Plan, names: &[String], token: &Token, stop: &AtomicBool) -> 
         let in_ns = START_IN_NS.saturating_sub(clock.ns()).saturating_sub(trip / 2);
         follower.send(&Order::Start { in_ns })?;
     }
-    gather(plan, followers, stop)
+    gather(plan, followers, stop, watch)
 }
 
 /// All results, or all problems in one line.
@@ -147,7 +154,13 @@ impl Follower {
 type News = (usize, Result<Word, String>);
 
 /// Takes the agents' words until each has reported or failed.
-fn gather(plan: &Plan, followers: Vec<Follower>, stop: &AtomicBool) -> Result<Document, String> {
+fn gather(
+    plan: &Plan,
+    followers: Vec<Follower>,
+    stop: &AtomicBool,
+    watch: &mut dyn FnMut(&Interval),
+) -> Result<Document, String> {
+    let mut underway = Underway::new(followers.len(), plan.mix.len());
     let patience = plan.silence() + REPORT_WITHIN;
     let mut parts: Vec<Part> = followers.iter().map(|follower| Part::of(&follower.name)).collect();
     let mut wires = Vec::new();
@@ -171,10 +184,19 @@ fn gather(plan: &Plan, followers: Vec<Follower>, stop: &AtomicBool) -> Result<Do
                 }
             }
             match told.recv_timeout(GLANCE) {
-                Ok((index, Ok(Word::Second(news)))) => parts[index].so_far(*news),
-                Ok((index, Ok(Word::Done(document)))) => parts[index].done(*document),
-                Ok((index, Ok(_))) => parts[index].lose("it answers out of turn".into()),
-                Ok((index, Err(problem))) => parts[index].lose(problem),
+                Ok((index, Ok(Word::Second(news)))) => {
+                    let second = underway.told(news.0.clone());
+                    parts[index].so_far(*news);
+                    second.iter().for_each(&mut *watch);
+                }
+                Ok((index, last)) => {
+                    underway.ended();
+                    match last {
+                        Ok(Word::Done(document)) => parts[index].done(*document),
+                        Ok(_) => parts[index].lose("it answers out of turn".into()),
+                        Err(problem) => parts[index].lose(problem),
+                    }
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }

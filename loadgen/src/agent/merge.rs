@@ -106,7 +106,7 @@ fn add(reports: &[Document]) -> Result<Document, String> {
         moved: sum(reports, |report| report.moved),
         asked: sum(reports, |report| report.asked),
         loader_cpu: reports.iter().map(|report| report.loader_cpu).fold(0.0, f64::max),
-        series: add_series(reports)?,
+        series: add_seconds(reports.iter().flat_map(|report| &report.series), first.results.len())?,
         ..first.clone()
     })
 }
@@ -139,17 +139,57 @@ fn add_command(parts: &[&CommandResult], elapsed_ns: u64) -> Result<CommandResul
     })
 }
 
-/// Seconds of the same number are one second of the whole.
-fn add_series(reports: &[Document]) -> Result<Vec<Interval>, String> {
-    let commands = reports[0].results.len();
+/// The seconds that the agents tell while they run, until all that still run have told the same one.
+pub struct Underway {
+    commands: usize,
+    running: usize,
+    open: BTreeMap<u64, Vec<Interval>>,
+}
+
+impl Underway {
+    /// Of `agents` whose plan has so many commands.
+    pub fn new(agents: usize, commands: usize) -> Self {
+        Self { commands, running: agents, open: BTreeMap::new() }
+    }
+
+    /// Takes one agent's second; the whole of it if that was the last one missing.
+    pub fn told(&mut self, second: Interval) -> Option<Interval> {
+        let number = number(&second);
+        self.open.entry(number).or_default().push(second);
+        (self.open[&number].len() >= self.running).then(|| self.close(number)).flatten()
+    }
+
+    /// An agent tells no more.
+    pub fn ended(&mut self) {
+        self.running = self.running.saturating_sub(1);
+    }
+
+    /// One second of the whole; nothing of it and those before is awaited any more.
+    fn close(&mut self, number: u64) -> Option<Interval> {
+        let later = self.open.split_off(&(number + 1));
+        let parts = std::mem::replace(&mut self.open, later).remove(&number)?;
+        add_seconds(parts.iter(), self.commands).ok()?.pop()
+    }
+}
+
+/// What the same second of all agents has in common: ms since the first measured instant.
+fn number(second: &Interval) -> u64 {
+    // The cast saturates, so nonsense lands somewhere harmless.
+    (second.t * 1000.0).round().min(1e15) as u64
+}
+
+/// Seconds of the same number are one second of the whole, in which `commands` are told apart.
+fn add_seconds<'a>(
+    parts: impl Iterator<Item = &'a Interval>,
+    commands: usize,
+) -> Result<Vec<Interval>, String> {
     let mut seconds: BTreeMap<u64, (Interval, Vec<Histogram<u64>>)> = BTreeMap::new();
-    for second in reports.iter().flat_map(|report| &report.series) {
+    for second in parts {
         let histograms = second.histograms()?;
         if histograms.len() != commands {
             return Err(format!("an agent reports {} commands in a second of {commands}", histograms.len()));
         }
-        // The casts saturate, so nonsense lands somewhere harmless.
-        match seconds.entry((second.t * 1000.0).round() as u64) {
+        match seconds.entry(number(second)) {
             std::collections::btree_map::Entry::Vacant(free) => {
                 free.insert((second.clone(), histograms));
             }

@@ -19,7 +19,7 @@ use torc_loadgen::{
     Outcome, Plan,
     agent::wire::{Hello, PROTOCOL, STRANGER_BYTES, Wire, Word},
     agent::{self, Agent, Hooks, Token, lead},
-    document::{Document, Env, Latencies},
+    document::{Document, Env, Interval, Latencies},
     keys::{KeyRange, Pattern},
     plan::End,
     stats::{CommandStats, Incidents, latencies, record},
@@ -99,7 +99,7 @@ fn the_sum_of_the_agents_reports_is_exact_and_they_start_together() {
     };
     with_agents(2, &run, |names, token| {
         let plan = plan();
-        let sum = lead(&plan, names, token, &AtomicBool::new(false)).expect("a report");
+        let sum = lead(&plan, names, token, &AtomicBool::new(false), &mut |_| {}).expect("a report");
         let (mut response, mut service) = (latencies(), latencies());
         for ns in (1..=100_u64).chain(1..=200) {
             record::<u64>(&mut response, ns * 1000, 1);
@@ -119,6 +119,35 @@ fn the_sum_of_the_agents_reports_is_exact_and_they_start_together() {
     });
 }
 
+/// A second from `t` on in which `response` was measured.
+fn second(t: f64, response: &[u64]) -> Interval {
+    let mut histogram = latencies();
+    response.iter().for_each(|&ns| record::<u64>(&mut histogram, ns, 1));
+    let bytes = Latencies::from(&histogram).hdr_v2_deflate_b64;
+    let ops = response.len() as u64;
+    Interval { t, seconds: 1.0, ops, errors: 1, hdr_v2_deflate_b64: vec![bytes], ..Interval::default() }
+}
+
+#[test]
+fn a_second_is_told_once_all_agents_have_passed_it() {
+    let run = |plan: &Plan, hooks: Hooks<'_>| {
+        (hooks.gate)()?;
+        for t in 0..3 {
+            let ns = 1_000_000 * (plan.team.member as u64 + 1);
+            (hooks.watch)(second(f64::from(t), &vec![ns; 10 * (plan.team.member + 1)]), made_up(plan));
+        }
+        Ok(made_up(plan))
+    };
+    with_agents(2, &run, |names, token| {
+        let mut told = Vec::new();
+        let mut watch = |second: &Interval| told.push((second.t, second.ops, second.errors, second.p50));
+        lead(&plan(), names, token, &AtomicBool::new(false), &mut watch).expect("a report");
+        let p50 = told.first().map_or(0, |first| first.3);
+        assert!((1_990_000..2_010_000).contains(&p50), "of twenty at 2 ms and ten at 1 ms: {p50} ns");
+        assert_eq!(told, [0.0, 1.0, 2.0].map(|t| (t, 30, 2, p50)));
+    });
+}
+
 #[test]
 fn who_may_not_lead_is_told_why_and_nothing_a_peer_sends_ends_an_agent() {
     let run = |plan: &Plan, hooks: Hooks<'_>| {
@@ -130,7 +159,7 @@ fn who_may_not_lead_is_told_why_and_nothing_a_peer_sends_ends_an_agent() {
         fs::write(dir.path().join("other"), "another secret than that").expect("written");
         let other = Token::read(&dir.path().join("other")).expect("long enough");
         let never = AtomicBool::new(false);
-        let refused = lead(&plan(), names, &other, &never).expect_err("the wrong token");
+        let refused = lead(&plan(), names, &other, &never, &mut |_| {}).expect_err("the wrong token");
         assert_eq!(refused, format!("agent {}: wrong token; agent {}: wrong token", names[0], names[1]));
 
         let hello = Hello { protocol: PROTOCOL, version: "0.0.1\n".into(), token: SECRET.into() };
@@ -146,14 +175,14 @@ fn who_may_not_lead_is_told_why_and_nothing_a_peer_sends_ends_an_agent() {
                 .and_then(|mut peer| peer.write_all(rubbish.as_bytes()))
                 .expect("sent");
         }
-        lead(&plan(), names, token, &never).expect("the agents still serve");
+        lead(&plan(), names, token, &never, &mut |_| {}).expect("the agents still serve");
         let gone = [names[0].clone(), "127.0.0.1:1".into()];
-        let refused = lead(&plan(), &gone, token, &never).expect_err("nobody there");
+        let refused = lead(&plan(), &gone, token, &never, &mut |_| {}).expect_err("nobody there");
         assert!(refused.starts_with("agent 127.0.0.1:1: cannot connect"), "{refused}");
         // Whoever had welcomed the leader that gave up is free again.
-        until("the agent is free", || lead(&plan(), names, token, &never).is_ok());
-        let many =
-            lead(&Plan { threads: 3, ..plan() }, names, token, &never).expect_err("too few connections");
+        until("the agent is free", || lead(&plan(), names, token, &never, &mut |_| {}).is_ok());
+        let many = lead(&Plan { threads: 3, ..plan() }, names, token, &never, &mut |_| {})
+            .expect_err("too few connections");
         assert!(many.contains("4 connections cannot feed 6 threads"), "{many}");
     });
 }
