@@ -18,15 +18,23 @@ pub struct Kind {
     gets: u64,
     sets: u64,
     pub pipeline: usize,
+    /// For a server that keeps an append-only file.
+    pub logged: bool,
 }
 
-pub const KINDS: [Kind; 6] = [
-    Kind { name: "SET P1", gets: 0, sets: 1, pipeline: 1 },
-    Kind { name: "GET P1", gets: 1, sets: 0, pipeline: 1 },
-    Kind { name: "half GET, half SET P1", gets: 1, sets: 1, pipeline: 1 },
-    Kind { name: "SET P16", gets: 0, sets: 1, pipeline: 16 },
-    Kind { name: "GET P16", gets: 1, sets: 0, pipeline: 16 },
-    Kind { name: "half GET, half SET P16", gets: 1, sets: 1, pipeline: 16 },
+const fn kind(name: &'static str, gets: u64, sets: u64, pipeline: usize) -> Kind {
+    Kind { name, gets, sets, pipeline, logged: false }
+}
+
+pub const KINDS: [Kind; 8] = [
+    kind("SET P1", 0, 1, 1),
+    kind("GET P1", 1, 0, 1),
+    kind("half GET, half SET P1", 1, 1, 1),
+    kind("SET P16", 0, 1, 16),
+    kind("GET P16", 1, 0, 16),
+    kind("half GET, half SET P16", 1, 1, 16),
+    Kind { logged: true, ..kind("SET P1, appendonly", 0, 1, 1) },
+    Kind { logged: true, ..kind("SET P16, appendonly", 0, 1, 16) },
 ];
 
 /// Commands to send together, and how many they are.

@@ -66,7 +66,7 @@ fn callgrind(function: &str, dir: &Path) -> Vec<String> {
     vec!["valgrind".into(), "-q".into(), "--tool=callgrind".into(), out, toggle]
 }
 
-/// The tapes of a run with their names; a quick one takes few requests, and only those that go out together.
+/// The tapes of a run with their kinds; a quick one takes few requests, and only those that go out together.
 fn tapes(run: &Run<'_>) -> Vec<(tape::Kind, Vec<Piece>)> {
     let quick = run.options.quick;
     let requests = run.scaled(REQUESTS) as usize;
@@ -92,6 +92,7 @@ fn count_torc(run: &mut Run<'_>, program: &Path) -> Result<(), String> {
         let output = Command::new(&words[0])
             .args(&words[1..])
             .arg(program)
+            .args(tape.0.logged.then_some("--logged"))
             .args([&uncounted, &counted])
             .output()
             .map_err(|error| format!("valgrind: {error}"))?;
@@ -104,23 +105,33 @@ fn count_torc(run: &mut Run<'_>, program: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Every tape on one server, after one has gone by uncounted: by then no table is being resized.
+/// All tapes of each sort on one server, after one has gone by uncounted: by then no table is being resized.
 fn count_peer(run: &mut Run<'_>, contender: &Contender) -> Result<(), String> {
+    let (logged, unlogged) = tapes(run).into_iter().partition(|(kind, _)| kind.logged);
+    count_on(run, contender, &["--appendonly", "no"], unlogged)?;
+    count_on(run, contender, &["--appendonly", "yes"], logged)
+}
+
+fn count_on(
+    run: &mut Run<'_>,
+    contender: &Contender,
+    arguments: &[&'static str],
+    tapes: Vec<(tape::Kind, Vec<Piece>)>,
+) -> Result<(), String> {
     let dir = TempDir::new().map_err(|error| format!("temporary directory: {error}"))?;
     let setup = Setup {
         under: callgrind(PEER, dir.path()),
         patience: PATIENCE,
         // Timers do as little as they can.
-        arguments: vec!["--hz", "1"],
+        arguments: [&["--hz", "1"], arguments].concat(),
         ..Setup::on(&[run.options.server_cpu])
     };
     let server = run.start(contender, &setup)?;
     let mut pipe = Pipe::open(server.address, PATIENCE).map_err(|error| error.to_string())?;
     let mut play =
         |tape: &[Piece]| tape.iter().try_for_each(|piece| pipe.order(&piece.bytes, piece.requests));
-    let tapes = tapes(run);
     play(&tape::fill())?;
-    play(&tapes[tapes.len() - 1].1)?;
+    tapes.last().map_or(Ok(()), |(_, last)| play(last))?;
     for (nth, tape) in tapes.into_iter().enumerate() {
         tell(&server, "zero")?;
         play(&tape.1)?;

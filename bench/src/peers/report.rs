@@ -16,7 +16,8 @@ const INSTRUCTIONS: &str = "\n\nInstr/req is callgrind's count over a fixed tape
     parsing, lookup, execution, reply. For Redis and Valkey, to which the tape goes over a socket, that is `readQueryFromClient` \
     and what it calls, the wrapper of read(2) and the input buffer's growth included. For Torc it is a turn of a core as \
     its loop makes it, without sockets (the example `tape`), because valgrind lets no other thread run while one waits in \
-    io_uring. Not counted on any side: the kernel, waiting for events, writing to the socket, periodic work; those are in the \
+    io_uring. With an append-only file it is also the way of what is written into the buffer for the file, on Torc's side that of \
+    the log core included. Not counted on any side: the kernel, waiting for events, writing to the socket, periodic work; those are in the \
     CPU tables. kevy and the echo floor have no count: where their ways begin and end is not known from outside. Another \
     compiler or other flags give other counts. A server that draws the seed of its hashes at start counts some more or \
     less each time: Redis looks a command up only if it is another than the one before, and which commands share a bucket \
