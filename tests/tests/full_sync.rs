@@ -1,7 +1,8 @@
 //! The kinds of full sync, and what ends a link: what one side cannot send or the other not take.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use torc_tests::client::Client;
@@ -225,6 +226,54 @@ fn a_snapshot_that_cannot_be_loaded_replaces_nothing() {
 }
 
 /// Of the same history, old data is read until the new is there, and then of all shards at once.
+/// A primary that hangs up with the first bytes of every snapshot; yields the number of each.
+fn quitter() -> (u16, Receiver<usize>) {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    let port = listener.local_addr().expect("it is bound").port();
+    let (tell, told) = channel();
+    let begun = format!("+FULLRESYNC {} 7\r\n$EOF:{}\r\nREDIS0011", "a".repeat(40), "b".repeat(40));
+    std::thread::spawn(move || {
+        for (number, link) in listener.incoming().flatten().enumerate() {
+            let lines = BufReader::new(link.try_clone().expect("a descriptor")).lines();
+            for line in lines.map_while(Result::ok) {
+                let answer = match line.as_str() {
+                    "PING" => "+PONG\r\n",
+                    "REPLCONF" => "+OK\r\n",
+                    "PSYNC" => &begun,
+                    _ => continue,
+                };
+                (&link).write_all(answer.as_bytes()).expect("it listens");
+                if line == "PSYNC" {
+                    break;
+                }
+            }
+            link.shutdown(Shutdown::Both).expect("it is open");
+            if tell.send(number).is_err() {
+                return;
+            }
+        }
+    });
+    (port, told)
+}
+
+/// Its first bytes and the end of the link came in one turn, and the load that then began waited for the rest for ever.
+#[test]
+fn a_link_that_ends_as_the_snapshot_begins_is_tried_again() {
+    for how in ["disabled", "on-empty-db", "swapdb", "flush-before-load"] {
+        let (port, attempts) = quitter();
+        let replica = Who::Torc(2).start(&["--repl-diskless-load", how]);
+        let mut client = replica.client();
+        client.line("SET a 1");
+        follow(&mut client, port);
+        for expected in 0..4 {
+            assert_eq!(attempts.recv_timeout(PATIENCE), Ok(expected), "{how}");
+        }
+        until(&mut client, "master_link_status", |status| status == "down");
+        assert_eq!(text(&client.line("REPLICAOF NO ONE")), "OK");
+        assert!(how == "flush-before-load" || text(&client.line("GET a")) == "1", "{how}");
+    }
+}
+
 #[test]
 fn what_is_loaded_aside_appears_at_one_instant() {
     const MODE: [&str; 2] = ["--repl-diskless-load", "swapdb"];

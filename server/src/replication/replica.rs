@@ -83,11 +83,14 @@ pub struct Replica {
     actions: VecDeque<Action>,
     /// The beginning of a line.
     line: Vec<u8>,
-    /// `None` while a snapshot is coming in, too; then it is here, in case no more comes.
+    /// `None` while a snapshot is coming in, too.
     position: Option<Position>,
+    /// What the snapshot is to replace, in case no more of it comes, or it is not taken in.
+    earlier: Option<Position>,
+    /// `position` is that of a snapshot which is here and has not been taken in.
+    untaken: bool,
     /// Whether the primary is one only once it has been asked to be.
     promotion: Option<Promotion>,
-    earlier: Option<Position>,
     /// Up to where the stream has been applied; `None` until the snapshot is in.
     applied: Option<u64>,
     /// Up to where it is on our disk, if it is kept there.
@@ -169,6 +172,7 @@ impl Replica {
             position,
             promotion: None,
             earlier: None,
+            untaken: false,
             flushed: None,
             asked: None,
             now_ms: 0,
@@ -258,6 +262,9 @@ impl Replica {
     pub fn applied(&mut self, offset: u64) {
         let Some(position) = &self.position else { return };
         let is_first = self.applied.is_none();
+        if std::mem::take(&mut self.untaken) {
+            self.earlier = None;
+        }
         self.applied = Some(offset.min(position.offset));
         if !matches!(self.phase, Phase::Stream(_)) {
             return;
@@ -323,12 +330,28 @@ impl Replica {
         self.earlier = None;
     }
 
+    /// Whether all of a snapshot has come that has not been taken in.
+    pub fn has_snapshot(&self) -> bool {
+        self.untaken
+    }
+
+    /// The snapshot that began last will not be taken in, nor what has come behind it; what was known before holds. The link
+    /// has to have ended.
+    pub fn decline_snapshot(&mut self) {
+        let is_of_it =
+            |action: &Action| matches!(action, Action::Snapshot(_) | Action::EndFull | Action::Stream(_));
+        self.actions.retain(|action| !is_of_it(action));
+        if std::mem::take(&mut self.untaken) {
+            self.position = self.earlier.take();
+        }
+    }
+
     /// To go on from where we are would bring the same again, and so may a snapshot: one is asked for, and not before
     /// the timeout has passed.
     fn give_up(&mut self, why: String) {
         self.lose_link();
         self.phase = Phase::Waiting { until_ms: self.now_ms.saturating_add(self.manners.timeout_ms) };
-        (self.position, self.refusal) = (None, Some(why.clone()));
+        (self.position, self.earlier, self.untaken, self.refusal) = (None, None, false, Some(why.clone()));
         self.actions.push_back(Action::Disconnect { why });
     }
 
@@ -542,7 +565,11 @@ impl Replica {
             (None, None) => return Err(format!("{} instead of a snapshot", quote(line))),
         };
         let position = position.clone();
-        (self.earlier, self.applied) = (self.position.take(), None);
+        let known = self.position.take();
+        if !std::mem::take(&mut self.untaken) {
+            self.earlier = known;
+        }
+        self.applied = None;
         (self.sync_read, self.sync_total) = (0, size.map_or(-1, |size| size as i64));
         self.told_ms = self.now_ms;
         self.phase = Phase::Snapshot(position.clone(), rest);
@@ -577,6 +604,7 @@ impl Replica {
         let Phase::Snapshot(position, _) = &self.phase else { return };
         let (position, scanner) = (position.clone(), Scanner::of_stream(position.offset, refuse_replicated));
         self.position = Some(position);
+        self.untaken = true;
         self.phase = Phase::Stream(scanner);
         self.actions.push_back(Action::EndFull);
     }

@@ -367,6 +367,40 @@ fn a_snapshot_that_is_cut_off_leaves_what_was_known_unless_that_is_given_up() {
     }
 }
 
+/// A first snapshot is here but not loaded when another begins, which is cut off: to go on behind the first would be to
+/// go on from a state that nobody has.
+#[test]
+fn a_snapshot_that_was_never_taken_in_is_not_what_was_known() {
+    let mut replica = asking(Some(position(ID_A, 100)));
+    let connect = |replica: &mut Replica, now| {
+        replica.disconnected("reset", now);
+        replica.tick(now + 1000);
+        replica.connected(now + 1000);
+        replica.received(b"+PONG\r\n+OK\r\n+OK\r\n", now + 1000);
+        joined(drain(replica)).1
+    };
+    replica.received(format!("+FULLRESYNC {ID_B} 500\r\n$5\r\nREDIS").as_bytes(), 0);
+    let asked = connect(&mut replica, 0);
+    assert!(asked.ends_with(&words(&["PSYNC", ID_B, "501"])), "it is here, and is being taken in");
+    replica.received(format!("+FULLRESYNC {ID_B} 900\r\n$5\r\nRED").as_bytes(), 1000);
+    let asked = connect(&mut replica, 1000);
+    assert!(asked.ends_with(&words(&["PSYNC", ID_A, "101"])));
+    assert_eq!(replica.position(), Some(&position(ID_A, 100)));
+}
+
+#[test]
+fn of_a_snapshot_that_is_declined_nothing_is_left() {
+    let mut replica = asking(Some(position(ID_A, 100)));
+    let ping = words(&["PING"]);
+    replica.received(&[format!("+FULLRESYNC {ID_B} 500\r\n$5\r\nREDIS").as_bytes(), &ping].concat(), 0);
+    assert!(matches!(replica.next_action(), Some(Action::BeginFull { .. })));
+    replica.disconnected("the role changes", 0);
+    replica.decline_snapshot();
+    assert_eq!((drain(&mut replica), replica.position()), (vec![], Some(&position(ID_A, 100))));
+    replica.decline_snapshot();
+    assert_eq!(replica.position(), Some(&position(ID_A, 100)), "there was none to decline");
+}
+
 #[test]
 fn what_was_not_sent_does_not_reach_the_next_connection() {
     let mut replica = Replica::new(manners(), None);

@@ -76,6 +76,12 @@ impl Upstream {
         self.syncing = true;
     }
 
+    /// The link is gone already, and with it the rest of the snapshot of which the beginning is here: nobody would tell us so
+    /// again.
+    pub(super) fn has_lost_snapshot(&self) -> bool {
+        self.conn.is_none() && !self.replica.has_snapshot()
+    }
+
     /// It has ended: well, and the stream goes on behind the snapshot, or where it was.
     pub(super) fn end_sync(&mut self, well: bool) {
         (self.syncing, self.ended, self.receiving) = (false, None, None);
@@ -364,7 +370,10 @@ impl LogCore {
 
     fn go_on(&mut self, replid: Option<String>) {
         let at = self.merger.at();
-        if let Some(id) = replid.filter(|id| *id != self.primary.history.id) {
+        let receiving = self.upstream.as_mut().and_then(|upstream| upstream.receiving.as_mut());
+        if let Some(receiving) = receiving {
+            receiving.go_on(replid);
+        } else if let Some(id) = replid.filter(|id| *id != self.primary.history.id) {
             self.primary.rename(id, at);
             self.note_history();
         }

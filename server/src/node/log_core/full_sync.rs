@@ -28,6 +28,14 @@ pub(super) struct Receiving {
     vetting: Vetting,
 }
 
+impl Receiving {
+    /// The stream behind the snapshot, which is here and not loaded yet, goes on: its name, if it has a new one, is the
+    /// snapshot's and not that of what it will replace.
+    pub(super) fn go_on(&mut self, replid: Option<String>) {
+        self.position.replid = replid.unwrap_or_else(|| std::mem::take(&mut self.position.replid));
+    }
+}
+
 /// Looks a snapshot over as it comes: what is found at its end could not be mended any more.
 struct Vetting {
     reader: Reader,
@@ -76,6 +84,9 @@ impl LogCore {
         );
         self.conclude_failover();
         let Some(upstream) = &mut self.upstream else { return };
+        if upstream.has_lost_snapshot() {
+            return self.decline_snapshot("the link ended as it began");
+        }
         upstream.begin_sync();
         let size = size.unwrap_or(0);
         let straight = match self.settings.repl_diskless_load {
@@ -107,8 +118,12 @@ impl LogCore {
         let Some(upstream) = self.upstream.as_mut().filter(|upstream| !upstream.loading) else { return };
         let Some(receiving) = &mut upstream.receiving else { return };
         let stops = self.stopping || self.shared.is_stop_asked();
-        if stops || self.next_role.is_some() || matches!(upstream.ended, Some(Err(_))) {
-            return upstream.end_sync(false);
+        if stops || self.next_role.is_some() {
+            return self.decline_snapshot("something else is to be done");
+        }
+        if let Some(Err(why)) = &upstream.ended {
+            let why = why.clone();
+            return self.decline_snapshot(&why);
         }
         let mut vetted = Ok(());
         while vetted.is_ok()
@@ -214,9 +229,19 @@ impl LogCore {
         if self.next_role.is_none() && !matches!(upstream.ended, Some(Err(_))) {
             return self.refuse_snapshot(why);
         }
+        self.decline_snapshot(why);
+    }
+
+    /// What there is stays, and the link asks for what comes behind that.
+    fn decline_snapshot(&mut self, why: &str) {
         tracing::warn!("full sync failed: {why}");
-        upstream.end_sync(false);
+        if let Some(upstream) = &mut self.upstream {
+            upstream.end_sync(false);
+        }
         self.leave_upstream(why);
+        if let Some(upstream) = &mut self.upstream {
+            upstream.replica.decline_snapshot();
+        }
     }
 
     /// What there is has no name from here on that anybody else knows.

@@ -257,7 +257,7 @@ fn all_become_the_same_and_nobody_takes_one_history_for_another() {
 }
 
 /// How many kinds of events a long run sees.
-const KINDS: usize = 28;
+const KINDS: usize = 31;
 
 /// Bytes that might mean something, and might not.
 fn nonsense(random: &mut Random) -> Vec<u8> {

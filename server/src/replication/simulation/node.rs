@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::failover::Handing;
 use super::model::{Model, command, first_command, good_length, random_unit};
 use super::net::{Conn, PRIMARY, REPLICA};
-use super::upstream::Upstream;
+use super::upstream::{Upstream, WAYS, Way};
 use super::waits::Claim;
 use crate::commands::{ReplicaIdentity, SyncRequest};
 use crate::log::simulation::Random;
@@ -113,6 +113,8 @@ pub struct Node {
     bounds: Bounds,
     guests: BTreeMap<u32, Guest>,
     pub upstream: Option<Upstream>,
+    /// How it takes in a full sync.
+    pub way: Way,
     pub next_role: Option<Role>,
     pub role_cut: Option<u64>,
     pub handing: Handing,
@@ -171,6 +173,7 @@ impl Node {
             bounds,
             guests: BTreeMap::new(),
             upstream: None,
+            way: WAYS[env.random.below(WAYS.len())],
             next_role: None,
             role_cut: None,
             handing: Handing::default(),
@@ -192,7 +195,7 @@ impl Node {
     }
 
     pub fn is_loading(&self) -> bool {
-        self.upstream.as_ref().is_some_and(|upstream| upstream.loading.is_some())
+        self.upstream.as_ref().is_some_and(Upstream::is_loading)
     }
 
     pub fn is_applied(&self) -> bool {
@@ -354,7 +357,7 @@ impl Node {
             self.primary.gone(id);
             return;
         }
-        let loading = self.upstream.as_ref().is_some_and(|upstream| upstream.loading.is_some());
+        let loading = self.upstream.as_ref().is_some_and(Upstream::is_loading);
         if !guest.admitted && guest.asks.is_none() && !conn.is_sending(PRIMARY) {
             let mut out = Vec::new();
             while let Some((words, length)) = first_command_of(&guest.input) {
@@ -563,6 +566,12 @@ impl Node {
         }
         if self.applying.is_empty() && self.follows() {
             assert_eq!(self.applied, self.at, "what was fed is the stream");
+        }
+    }
+
+    pub fn apply_all(&mut self, env: &mut Env) {
+        while let Some(bytes) = self.applying.pop_front() {
+            self.take_in(&bytes, env);
         }
     }
 

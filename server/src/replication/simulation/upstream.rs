@@ -18,16 +18,49 @@ pub struct Upstream {
     pub conn: Option<u32>,
     out: Vec<u8>,
     held: VecDeque<Vec<u8>>,
+    sync: Option<Sync>,
     snapshot: Vec<u8>,
     ended: Option<Result<(), ()>>,
-    pub loading: Option<Loading>,
+    /// Of the stream behind the snapshot.
+    behind: VecDeque<Vec<u8>>,
 }
 
-/// A full sync under way: what it will be, and how long taking it in goes on once it is here.
-pub struct Loading {
+/// A full sync under way: what it will be, the way it is taken in, and how long the next step of that goes on once all is here.
+struct Sync {
     position: Position,
+    way: Way,
     ms: u64,
     until: Option<u64>,
+}
+
+/// What `repl-diskless-load` makes of a full sync.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// All there is makes room, and the node stands still until it is loaded.
+    InPlace,
+    /// The node goes on with what it has, until all is here; then as above.
+    Received,
+    /// The node stands still, and keeps what it has until all is here and loaded.
+    Aside,
+}
+
+pub const WAYS: [Way; 3] = [Way::InPlace, Way::Received, Way::Aside];
+
+impl Upstream {
+    /// Whether the node does nothing but take in a snapshot.
+    pub fn is_loading(&self) -> bool {
+        self.sync.as_ref().is_some_and(|sync| sync.way != Way::Received)
+    }
+
+    /// Well: the stream goes on behind the snapshot; else where it was.
+    fn end_sync(&mut self, well: bool) {
+        (self.sync, self.ended) = (None, None);
+        self.snapshot.clear();
+        let behind = std::mem::take(&mut self.behind);
+        if well {
+            self.held = behind;
+        }
+    }
 }
 
 pub fn manners() -> Manners {
@@ -48,9 +81,10 @@ fn follow(target: usize, position: Option<Position>) -> Upstream {
         conn: None,
         out: Vec::new(),
         held: VecDeque::new(),
+        sync: None,
         snapshot: Vec::new(),
         ended: None,
-        loading: None,
+        behind: VecDeque::new(),
     }
 }
 
@@ -117,7 +151,7 @@ impl Node {
     fn leave_upstream(&mut self, env: &mut Env) {
         let Some(upstream) = &mut self.upstream else { return };
         upstream.connecting = None;
-        if upstream.loading.is_some() {
+        if upstream.sync.is_some() {
             upstream.ended.get_or_insert(Err(()));
         }
         upstream.out.clear();
@@ -147,7 +181,7 @@ impl Node {
         if let Some(id) = upstream.conn {
             let conn = env.conns.get_mut(&id).expect("it is connected");
             conn.flow(REPLICA, env.now, &mut env.random);
-            let held: usize = upstream.held.iter().map(Vec::len).sum();
+            let held: usize = upstream.held.iter().chain(&upstream.behind).map(Vec::len).sum();
             let paused = behind > APPLYING || held > APPLYING;
             while !paused && let Some(bytes) = conn.receive(REPLICA, env.now) {
                 upstream.replica.received(&bytes, env.now);
@@ -171,13 +205,21 @@ impl Node {
                     break;
                 }
                 Action::BeginFull { position, .. } => self.begin_full(position, env),
-                Action::Snapshot(bytes) => upstream.snapshot.extend_from_slice(&bytes),
+                Action::Snapshot(bytes) => {
+                    upstream.snapshot.extend_from_slice(&bytes);
+                    // As if so much lay there already that it has to be loaded or written first.
+                    if env.random.once_in(8) {
+                        break;
+                    }
+                }
                 Action::EndFull => upstream.ended = Some(Ok(())),
                 Action::Continue { replid } => self.go_on(replid, env),
                 Action::Declined { .. } => self.end_failover(env),
+                Action::Stream(bytes) if upstream.sync.is_some() => upstream.behind.push_back(bytes),
                 Action::Stream(bytes) => upstream.held.push_back(bytes),
             }
         }
+        self.receive(env);
         self.feed(env);
         let Some(upstream) = &mut self.upstream else { return };
         if let Some(id) = upstream.conn.filter(|_| !upstream.out.is_empty()) {
@@ -191,7 +233,10 @@ impl Node {
     fn go_on(&mut self, replid: Option<String>, env: &mut Env) {
         self.conclude_failover(env);
         self.primary.keep_stream(self.at);
-        if let Some(id) = replid.filter(|id| *id != self.primary.history.id) {
+        if let Some(sync) = self.upstream.as_mut().and_then(|upstream| upstream.sync.as_mut()) {
+            sync.position.replid = replid.unwrap_or_else(|| sync.position.replid.clone());
+            env.see("a snapshot got a new name");
+        } else if let Some(id) = replid.filter(|id| *id != self.primary.history.id) {
             self.primary.rename(id, self.at);
             self.note_history(env);
             env.see("a history got a new name");
@@ -200,7 +245,7 @@ impl Node {
 
     fn feed(&mut self, env: &mut Env) {
         while !self.holds()
-            && let Some(upstream) = self.upstream.as_mut().filter(|upstream| upstream.loading.is_none())
+            && let Some(upstream) = self.upstream.as_mut().filter(|upstream| !upstream.is_loading())
             && let Some(bytes) = upstream.held.pop_front()
         {
             self.at += bytes.len() as u64;
@@ -209,11 +254,12 @@ impl Node {
         }
         let behind: u64 = self.applying.iter().map(|bytes| bytes.len() as u64).sum();
         let durable = self.durable_offset();
-        if let Some(upstream) = self.upstream.as_mut().filter(|upstream| upstream.loading.is_none()) {
+        let Some(upstream) = self.upstream.as_mut().filter(|upstream| !upstream.is_loading()) else { return };
+        if upstream.sync.is_none() {
             upstream.replica.flushed(durable);
             upstream.replica.applied(self.at - behind);
-            self.ask_for_due_cut(env);
         }
+        self.ask_for_due_cut(env);
     }
 
     // ---- everything anew ----
@@ -221,40 +267,80 @@ impl Node {
     fn begin_full(&mut self, position: Position, env: &mut Env) {
         env.see("a full sync begins");
         self.conclude_failover(env);
-        env.forget_due(self.index);
+        let most = [500, 500, 500, 6000][env.random.below(4)];
+        let (way, ms) = (self.way, env.random.ms(most));
+        let Some(upstream) = &mut self.upstream else { return };
+        if upstream.conn.is_none() && !upstream.replica.has_snapshot() {
+            return self.decline_snapshot(env);
+        }
+        upstream.end_sync(false);
+        upstream.sync = Some(Sync { position, way, ms, until: None });
+        match way {
+            Way::InPlace => self.make_room(env),
+            Way::Received => {}
+            Way::Aside => {
+                self.fail_snapshot();
+                self.apply_all(env);
+            }
+        }
+    }
+
+    /// Until all is here this is nobody's data, and afterwards it has nothing to do with what came before.
+    fn make_room(&mut self, env: &mut Env) {
         self.fail_snapshot();
-        // Until all is here this is nobody's data, and afterwards it has nothing to do with what came before.
+        self.apply_all(env);
+        self.give_up_history(env);
+    }
+
+    fn give_up_history(&mut self, env: &mut Env) {
+        env.forget_due(self.index);
         self.primary.begin_anew(History::new(env.random_id()));
         self.drop_files();
-        while let Some(bytes) = self.applying.pop_front() {
-            self.model.apply(&bytes, |_, _| {});
+    }
+
+    /// Takes the snapshot on while all else goes on, and begins to load it once it is whole.
+    fn receive(&mut self, env: &mut Env) {
+        let Some(upstream) = self.upstream.as_mut().filter(|upstream| !upstream.is_loading()) else { return };
+        let Some(sync) = &mut upstream.sync else { return };
+        if self.next_role.is_some() || upstream.ended == Some(Err(())) {
+            env.see("a full sync failed before it touched anything");
+            self.decline_snapshot(env);
+        } else if upstream.ended.is_some() && env.now >= *sync.until.get_or_insert(env.now + sync.ms) {
+            (sync.way, sync.until) = (Way::InPlace, None);
+            self.make_room(env);
         }
-        let ms = env.random.ms(500);
-        let Some(upstream) = &mut self.upstream else { return };
-        upstream.loading = Some(Loading { position, ms, until: None });
-        upstream.ended = None;
-        upstream.snapshot.clear();
-        upstream.held.clear();
+    }
+
+    fn decline_snapshot(&mut self, env: &mut Env) {
+        if let Some(upstream) = &mut self.upstream {
+            upstream.end_sync(false);
+        }
+        self.leave_upstream(env);
+        if let Some(upstream) = &mut self.upstream {
+            upstream.replica.decline_snapshot();
+        }
     }
 
     pub fn load(&mut self, env: &mut Env) {
         let Some(upstream) = &mut self.upstream else { return };
-        upstream.replica.tick(env.now);
-        let Some(loading) = &mut upstream.loading else { return };
-        match upstream.ended {
-            Some(Ok(())) if env.now < *loading.until.get_or_insert(env.now + loading.ms) => {}
-            Some(Ok(())) => {
-                let Position { replid, offset } = loading.position.clone();
-                (self.model, self.at, self.applied) = (Model::load(&upstream.snapshot), offset, offset);
-                upstream.loading = None;
-                self.forget_db();
-                self.digests = BTreeMap::from([(offset, self.model.digest())]);
-                self.primary.begin_anew(History::new(replid));
-                self.primary.keep_stream(offset);
-                self.check_history(env);
-                env.see("a full sync");
+        if upstream.conn.is_some() {
+            upstream.replica.tick(env.now);
+        }
+        let Some(sync) = &mut upstream.sync else { return };
+        match (upstream.ended, sync.way) {
+            (Some(Ok(())), _) if env.now < *sync.until.get_or_insert(env.now + sync.ms) => {}
+            (Some(Ok(())), way) => {
+                let position = sync.position.clone();
+                if way == Way::Aside {
+                    self.give_up_history(env);
+                }
+                self.follow_anew(position, env);
             }
-            Some(Err(())) => {
+            (Some(Err(())), Way::Aside) => {
+                env.see("a full sync failed beside what there was");
+                self.decline_snapshot(env);
+            }
+            (Some(Err(())), _) => {
                 env.see("a full sync failed");
                 let target = upstream.target;
                 self.leave_upstream(env);
@@ -264,8 +350,20 @@ impl Node {
                 self.upstream = Some(follow(target, None));
                 self.check_history(env);
             }
-            None => {}
+            (None, _) => {}
         }
         self.obey(env);
+    }
+
+    fn follow_anew(&mut self, Position { replid, offset }: Position, env: &mut Env) {
+        let Some(upstream) = &mut self.upstream else { return };
+        (self.model, self.at, self.applied) = (Model::load(&upstream.snapshot), offset, offset);
+        upstream.end_sync(true);
+        self.forget_db();
+        self.digests = BTreeMap::from([(offset, self.model.digest())]);
+        self.primary.begin_anew(History::new(replid));
+        self.primary.keep_stream(offset);
+        self.check_history(env);
+        env.see("a full sync");
     }
 }
