@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rustix::process::Signal;
 use torc_tests::client::Client;
 use torc_tests::clock;
 use torc_tests::peer::Peer;
@@ -253,4 +254,29 @@ fn who_waits_for_replicas_is_told_that_the_server_has_become_one() {
         let why = "force unblock from blocking operation, instance state changed (master -> replica?)";
         assert_eq!(told, format!("-UNBLOCKED {why}\r\n"));
     }
+}
+
+/// A password that was changed on the primary is followed by the replica's setting, without a new REPLICAOF.
+#[test]
+fn settings_of_the_link_count_from_the_next_attempt_on() {
+    let primary = Who::Torc(1).start(&[]);
+    let replica = Who::Torc(2).start(&[]);
+    let (mut one, mut two) = (primary.client(), replica.client());
+    follow(&mut two, primary.port);
+    agree(&mut one, &mut two, "without a password");
+    one.line("CONFIG SET requirepass secret");
+    one.line("AUTH secret");
+    one.line("CLIENT KILL TYPE replica");
+    let status = |client: &mut Client| field(client, "replication", "master_link_status");
+    assert!(clock::poll(PATIENCE, || (status(&mut two) == "down").then_some(())).is_some());
+    two.line("CONFIG SET masterauth secret");
+    two.line("CONFIG SET replica-announce-port 4711");
+    one.line("SET a 1");
+    agree(&mut one, &mut two, "with the password");
+    assert!(field(&mut one, "replication", "slave0").contains("port=4711"));
+    two.line("CONFIG SET repl-timeout 1");
+    primary.signal(Signal::STOP);
+    let silent = clock::poll(PATIENCE, || (status(&mut two) == "down").then_some(()));
+    primary.signal(Signal::CONT);
+    assert!(silent.is_some(), "a primary that is silent for longer than the new bound");
 }

@@ -1,7 +1,7 @@
 //! FAILOVER: the primary hands its role to a replica.
 
 use super::refusals::quoted;
-use super::{Args, Command, Core, Flags, Group, Run, Task};
+use super::{Args, Command, Core, Flags, Group, ReplicaFacts, ReplicaState, ReplicationFacts, Run, Task};
 use crate::resp::Refusal;
 
 /// What FAILOVER asks for.
@@ -12,6 +12,41 @@ pub struct FailoverPlan {
     pub timeout_ms: Option<u64>,
     /// Do not give up after the timeout: hand over to one that lacks something.
     pub force: bool,
+}
+
+impl FailoverPlan {
+    pub const UNDER_WAY: &str = "ERR FAILOVER already in progress.";
+    pub const NOT_UNDER_WAY: &str = "ERR No failover in progress.";
+    pub const NOT_HERE: &str = "ERR FAILOVER is not valid when server is a replica.";
+
+    /// `Err`: why these replicas cannot take over so.
+    pub fn check(&self, replicas: &[ReplicaFacts]) -> Result<(), &'static str> {
+        if replicas.is_empty() {
+            return Err("ERR FAILOVER requires connected replicas.");
+        }
+        if self.force && (self.timeout_ms.is_none() || self.target.is_none()) {
+            return Err("ERR FAILOVER with force option requires both a timeout and target HOST and IP.");
+        }
+        let Some((host, port)) = &self.target else { return Ok(()) };
+        match replicas.iter().find(|replica| replica.port == *port && replica.ip.eq_ignore_ascii_case(host)) {
+            None => Err("ERR FAILOVER target HOST and PORT is not a replica."),
+            Some(replica) if replica.state != ReplicaState::Online => {
+                Err("ERR FAILOVER target replica is not online.")
+            }
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// As above, by what is known of the server: `Err`, too, if it is no primary, or in the midst of one.
+    pub fn check_server(&self, facts: &ReplicationFacts) -> Result<(), &'static str> {
+        if facts.failover != FailoverState::None {
+            return Err(FailoverPlan::UNDER_WAY);
+        }
+        if facts.primary.is_some() {
+            return Err(FailoverPlan::NOT_HERE);
+        }
+        self.check(&facts.replicas)
+    }
 }
 
 /// How far a failover is, named as INFO names it.

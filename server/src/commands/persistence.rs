@@ -1,6 +1,8 @@
 //! The server family's commands about files: asked of the log core, which writes them all.
 
-use super::{Args, Categories, Command, Core, FailoverPlan, Flags, Group, NodeFacts, Run};
+use super::{
+    Args, Categories, Command, Core, FailoverPlan, FailoverState, Flags, Group, NodeFacts, Run, Shutdown,
+};
 use crate::resp::{Refusal, Reply};
 
 /// What a client asks of the log core.
@@ -12,6 +14,8 @@ pub enum Task {
     BgSave {
         schedule: bool,
     },
+    /// All data has gone: the last snapshot is not to bring it back.
+    SaveEmpty,
     /// A new append-only file that begins with a snapshot.
     RewriteAof,
     /// Answers once so many replicas have what this session wrote, or the time is up; 0 ms: for ever.
@@ -29,6 +33,8 @@ pub enum Task {
     ReplicaOf(Option<(Box<str>, u16)>),
     Failover(FailoverPlan),
     AbortFailover,
+    /// The end of the server, or of that; the reply comes only if it comes to nothing.
+    Shutdown(Shutdown),
     /// The link of this client number is to be closed.
     EndLink(u64),
     /// The session that waits for the reply named is gone.
@@ -46,7 +52,12 @@ pub struct Ask {
 impl Task {
     /// Whether the session does nothing else until it has the answer.
     pub fn blocks(&self) -> bool {
-        matches!(self, Task::Wait { .. } | Task::WaitAof { .. })
+        match self {
+            Task::Shutdown(how) => !how.abort,
+            // What follows in the pipeline is not to be in the snapshot.
+            Task::Save | Task::BgSave { .. } => true,
+            _ => matches!(self, Task::Wait { .. } | Task::WaitAof { .. }),
+        }
     }
 
     /// The reply within EXEC, which does not wait for other cores' business.
@@ -60,8 +71,17 @@ impl Task {
                 reply.int(i64::from(node.log.durable_offset >= node.log.offset && node.log.offset > 0));
                 reply.int(0);
             }
-            Task::ReplicaOf(_) | Task::Failover(_) | Task::AbortFailover => reply.ok(),
-            Task::EndLink(_) | Task::GiveUp => {}
+            Task::ReplicaOf(_) => reply.ok(),
+            Task::Failover(plan) => match plan.check_server(&node.replication) {
+                Ok(()) => reply.ok(),
+                Err(why) => reply.error_line(why),
+            },
+            Task::AbortFailover if node.replication.failover == FailoverState::None => {
+                reply.error_line(FailoverPlan::NOT_UNDER_WAY)
+            }
+            Task::AbortFailover => reply.ok(),
+            // None of them is queued.
+            Task::SaveEmpty | Task::Shutdown(_) | Task::EndLink(_) | Task::GiveUp => {}
         }
     }
 }

@@ -181,7 +181,6 @@ pub enum Control {
     Discard,
     Watch,
     Unwatch,
-    Shutdown,
     /// PSYNC and SYNC: the connection becomes a replica's.
     Replicate,
 }

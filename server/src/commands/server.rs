@@ -1,7 +1,7 @@
 //! The server family's plain commands: databases as a whole, time, shutdown.
 
 use super::help::help_row;
-use super::{Args, Categories, Command, Control, Core, Ctx, Flags, Group, Lock, Merge, Run};
+use super::{Args, Ask, Categories, Command, Core, Ctx, Flags, Group, Lock, Merge, Run, Task};
 use crate::limits::REDIS_VERSION;
 use crate::resp::{Refusal, Reply};
 
@@ -78,7 +78,7 @@ pub const COMMANDS: &[Command] = &[
             .union(Flags::STALE)
             .union(Flags::NO_MULTI)
             .union(Flags::ALLOW_BUSY),
-        run: Run::Control(Control::Shutdown),
+        run: Run::Node(shutdown),
         summary: "Saves what has to be saved and ends the server.",
         complexity: "O(N) with N keys if they are saved, else O(1)",
         syntax: "[NOSAVE | SAVE] [NOW] [FORCE] [ABORT]",
@@ -143,6 +143,9 @@ fn flushall(core: &mut Core, ctx: &mut Ctx, args: &mut Args) -> Result<(), Refus
     (0..ctx.data.keyspace.databases()).for_each(|db| empty(ctx, db));
     if core.index == 0 {
         ctx.effect(&[b"FLUSHALL"]);
+        if !core.settings.save.is_empty() {
+            core.asks.push(Ask { task: Task::SaveEmpty, reply_to: None });
+        }
     }
     ctx.reply.ok();
     Ok(())
@@ -222,6 +225,10 @@ fn lolwut(_core: &mut Core, _client: usize, args: &mut Args, reply: &mut Reply) 
 fn module_list(_core: &mut Core, _client: usize, _args: &mut Args, reply: &mut Reply) -> Result<(), Refusal> {
     reply.array(0);
     Ok(())
+}
+
+fn shutdown(_core: &Core, args: &mut Args) -> Result<Task, Refusal> {
+    Shutdown::parse(args).map(Task::Shutdown)
 }
 
 /// What SHUTDOWN was asked to do.

@@ -118,6 +118,7 @@ pub struct Settings {
     /// Seconds.
     pub repl_ping_replica_period: u32,
     pub repl_timeout: u32,
+    pub shutdown_timeout: u32,
     pub repl_disable_tcp_nodelay: bool,
     /// Bytes.
     pub repl_backlog_size: u64,
@@ -206,6 +207,7 @@ impl Settings {
         min_replicas_max_lag: 0,
         repl_ping_replica_period: 0,
         repl_timeout: 0,
+        shutdown_timeout: 0,
         repl_disable_tcp_nodelay: false,
         repl_backlog_size: 0,
         repl_backlog_disk_size: 0,

@@ -27,6 +27,7 @@ pub struct Parts {
     pub listeners: Vec<Listener>,
     pub spin_us: u64,
     pub log: Log,
+    /// Ends the server's wait for a signal, should the core fail.
     pub waker: Waker,
     pub pager: Pager,
     pub watchdog: Option<Watchdog>,
@@ -57,7 +58,6 @@ struct CoreLoop {
     detached: Vec<(ConnId, std::os::fd::OwnedFd)>,
     log: Log,
     loglevel: LogLevel,
-    waker: Waker,
     pager: Pager,
     watchdog: Option<Watchdog>,
     /// Unix ms of the last sweep and of the last look at slow figures.
@@ -77,7 +77,11 @@ struct CoreLoop {
 /// I/O, timers or tasks of its own, so its executor has nothing else to run and the loop may sleep in
 /// the network's ring (files are the log core's business).
 pub async fn run(parts: Parts) -> Result<(), Fault> {
-    let mut core = CoreLoop::new(parts)?;
+    let (shared, waker) = (Arc::clone(&parts.shared), parts.waker.clone());
+    let mut core = CoreLoop::new(parts).inspect_err(|_| {
+        shared.stop();
+        waker.wake();
+    })?;
     let mut wait = Wait::Poll;
     loop {
         core.net.gather(wait, &core.port);
@@ -100,7 +104,7 @@ pub async fn run(parts: Parts) -> Result<(), Fault> {
 
 impl CoreLoop {
     fn new(parts: Parts) -> Result<Self, Fault> {
-        let Parts { machine, port, shared, listeners, spin_us, log, waker, pager, watchdog } = parts;
+        let Parts { machine, port, shared, listeners, spin_us, log, pager, watchdog, .. } = parts;
         let options = NetOptions { spin_us, ..NetOptions::default() };
         let shards = machine.post.cores();
         let mut net = Net::new(options, port.bell())?;
@@ -124,7 +128,6 @@ impl CoreLoop {
             detached: Vec::new(),
             log,
             loglevel,
-            waker,
             pager,
             watchdog,
             swept: 0,
@@ -242,10 +245,6 @@ impl CoreLoop {
         self.sleep_if_asked();
         if std::mem::take(&mut self.machine.core.settings_changed) {
             self.apply_settings();
-        }
-        if let Some(asked) = self.machine.actions.shutdown.take() {
-            self.shared.ask_stop(asked.save);
-            self.waker.wake();
         }
     }
 

@@ -35,12 +35,14 @@ mod full_sync;
 mod replicas;
 mod snapshots;
 mod start;
+mod stopping;
 
 use failover::Pause;
 use figures::DiskFigures;
 use following::{Role, Upstream};
 use full_sync::Receiving;
 use start::find_manifest;
+use stopping::Stop;
 
 /// Longest sleep, ms: save points and figures are looked at as often.
 const LONGEST_SLEEP_MS: u64 = 100;
@@ -84,6 +86,8 @@ struct LogCore {
     journal: Option<Journal>,
     founding: Option<Manifest>,
     found_due: bool,
+    /// Bytes of the log's files besides the one that is written to.
+    aof_elsewhere: u64,
     /// Something has become durable that nobody has been told.
     has_news: bool,
     /// The history is to be noted once the files are its own.
@@ -112,7 +116,7 @@ struct LogCore {
     retry_at: u64,
     /// Effects of all shards when the last snapshot began.
     saved_changes: u64,
-    stopping: bool,
+    stop: Option<Stop>,
     /// The stop came amid a load: there is half of something.
     is_half_loaded: bool,
     /// The servers that follow this one, by the numbers of their connections.
@@ -146,10 +150,12 @@ type Wish = (Option<Asker>, Goal, Option<u64>);
 /// Runs the log core until all shards have ended and the files are closed.
 pub async fn run(parts: LogParts) -> Result<(), Fault> {
     let (shared, waker) = (Arc::clone(&parts.shared), parts.waker.clone());
-    serve(parts).inspect_err(|_| {
+    let served = serve(parts);
+    if served.is_err() {
         shared.stop();
-        waker.wake();
-    })
+    }
+    waker.wake();
+    served
 }
 
 fn serve(parts: LogParts) -> Result<(), Fault> {
@@ -180,6 +186,7 @@ impl LogCore {
             journal: None,
             founding: None,
             found_due: false,
+            aof_elsewhere: 0,
             has_news: false,
             history_due: false,
             merger: Merger::new(shards, 0),
@@ -205,7 +212,7 @@ impl LogCore {
             published: 0,
             retry_at: 0,
             saved_changes: 0,
-            stopping: false,
+            stop: None,
             is_half_loaded: false,
             primary,
             links: Slab::new(),
@@ -327,6 +334,13 @@ impl LogCore {
     fn apply_settings(&mut self, settings: Settings) {
         let before = std::mem::replace(&mut self.settings, settings);
         self.primary.set_bounds(replicas::bounds(&self.settings));
+        let manners = following::manners(&self.settings);
+        if let Some(upstream) = &mut self.upstream {
+            upstream.set_manners(manners);
+        }
+        // Writes that come behind the answer to CONFIG SET meet the new bound.
+        self.judge_replicas();
+        self.tell_fault();
         if let Some(journal) = &mut self.journal {
             journal.set_policy(self.settings.appendfsync);
         }
@@ -337,9 +351,7 @@ impl LogCore {
             return;
         }
         if self.settings.appendonly {
-            if let Err(fault) = self.turn_on() {
-                tracing::warn!("the append-only file cannot be turned on: {fault}");
-            }
+            self.turn_on_or_refuse();
         } else {
             // Effects still come, and nobody keeps them.
             tracing::info!("the append-only file is turned off");
@@ -366,6 +378,17 @@ impl LogCore {
         self.journal.take().map(|journal| journal.manifest().clone())
     }
 
+    /// Clients have been told that the file is on: until it is, and that is tried again and again, their writes are refused.
+    fn turn_on_or_refuse(&mut self) {
+        let turned = self.turn_on();
+        self.facts.last_write_failed = turned.is_err();
+        self.journal_fault = turned.err().map(|fault| {
+            self.retry_at = now_ms() + 1000;
+            format!("MISCONF Errors opening the AOF file: {fault}").into_boxed_str()
+        });
+        self.tell_fault();
+    }
+
     fn turn_on(&mut self) -> Result<(), Fault> {
         let (dir, prefix) = (PathBuf::from(&self.settings.dir), self.settings.appendfilename.clone());
         let directory = Directory::open(&dir.join(&self.settings.appenddirname))?;
@@ -389,6 +412,7 @@ impl LogCore {
             snapshot.is_cut = true;
             snapshot.purpose
         });
+        let starter = self.snapshot.as_mut().filter(|one| one.is_cut).and_then(|one| one.starter.take());
         let at = cut.map_or(0, |(_, at)| at);
         if purpose == Some(Purpose::Sync) {
             let start = self.merger.at() - self.stream.len() as u64;
@@ -421,6 +445,9 @@ impl LogCore {
         }
         if number.is_some() && number == self.swap_cut {
             self.swap_cut = None;
+        }
+        if starter.is_some() {
+            self.answer(starter, Ok(STARTED));
         }
     }
 
@@ -561,7 +588,7 @@ impl LogCore {
         facts.rewrite_scheduled = self.queue.iter().any(|(purpose, _)| *purpose == Purpose::Rewrite);
         facts.changes_since_save = self.shared.changes() - self.saved_changes;
         if let Some(journal) = &self.journal {
-            facts.aof_size = facts.aof_base_size + journal.length();
+            facts.aof_size = self.aof_elsewhere + journal.length();
             facts.offset = self.merger.at();
             facts.durable_offset = journal.durable();
             facts.pending = facts.offset - journal.written().min(facts.offset);
@@ -586,36 +613,10 @@ impl LogCore {
         }
         due
     }
-
-    // ---- the end ----
-
-    /// The server is asked to stop: a last snapshot, if the save points say so, before the shards go.
-    fn prepare_stop(&mut self) {
-        self.stopping = true;
-        if self.snapshot.as_ref().is_some_and(|snapshot| snapshot.purpose == Purpose::Sync) {
-            self.fail_snapshot(&std::io::Error::other("the server stops"));
-        }
-        self.leave_upstream("the server stops");
-        let due = !self.settings.save.is_empty() && self.shared.changes() > self.saved_changes;
-        if !self.is_half_loaded && self.shared.save_at_stop().unwrap_or(due) {
-            self.queue.push_back((Purpose::Save, None));
-        }
-    }
-
-    /// Whether the shards are gone, their last effects here, and all of them on the disk.
-    fn is_done(&mut self) -> bool {
-        if !self.shared.all_drained() {
-            return false;
-        }
-        self.take_mail();
-        self.merge();
-        let parted = self.has_parted();
-        let Some(journal) = &mut self.journal else { return parted && self.operations.is_empty() };
-        journal.close();
-        let settled = journal.is_settled() || journal.trouble().is_some();
-        settled && parted && self.operations.is_empty()
-    }
 }
+
+/// BGSAVE's answer. It comes once the cut is made: what the client sends behind it is not in the snapshot.
+const STARTED: &str = "Background saving started";
 
 const SNAPSHOTS_FAIL: &str = "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. \
      Commands that may modify the data set are disabled, because this instance is configured to report errors \

@@ -8,9 +8,6 @@ use std::sync::atomic::{
 
 use crate::session::Counters;
 
-/// `save_at_stop` where SHUTDOWN said nothing of it.
-const SAVE_AS_SET: u64 = 2;
-
 /// One per process.
 #[derive(Debug)]
 pub struct Shared {
@@ -21,11 +18,10 @@ pub struct Shared {
     connections: AtomicU64,
     /// What each core last published.
     cores: Box<[Published]>,
-    /// Somebody asked for the end; then, once a last snapshot is written, it has begun.
+    /// Somebody asked for the end, so many signals among them; then, once a last snapshot is written, it has begun.
     stop_asked: AtomicBool,
+    signals: AtomicU64,
     stopping: AtomicBool,
-    /// What SHUTDOWN said of saving.
-    save_at_stop: AtomicU64,
     /// Cores whose sessions are gone, while stopping.
     drained: AtomicU64,
 }
@@ -52,7 +48,7 @@ impl Shared {
             cores: (0..cores).map(|_| Published::default()).collect(),
             stop_asked: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
-            save_at_stop: AtomicU64::new(SAVE_AS_SET),
+            signals: AtomicU64::new(0),
             drained: AtomicU64::new(0),
         })
     }
@@ -95,20 +91,29 @@ impl Shared {
         self.connections.fetch_sub(1, Relaxed);
     }
 
-    /// Asks the log core to see to the end. `save`: what SHUTDOWN said of a last snapshot, if anything.
-    pub fn ask_stop(&self, save: Option<bool>) {
-        if let Some(save) = save {
-            self.save_at_stop.store(u64::from(save), Relaxed);
-        }
+    /// Asks the log core to see to the end.
+    pub fn ask_stop(&self) {
         self.stop_asked.store(true, Release);
+    }
+
+    /// As above, by a signal.
+    pub fn signal(&self) {
+        self.signals.fetch_add(1, Relaxed);
+        self.ask_stop();
+    }
+
+    /// Signals since the last stop that was called off.
+    pub fn signals(&self) -> u64 {
+        self.signals.load(Relaxed)
+    }
+
+    pub fn call_off_stop(&self) {
+        self.signals.store(0, Relaxed);
+        self.stop_asked.store(false, Release);
     }
 
     pub fn is_stop_asked(&self) -> bool {
         self.stop_asked.load(Acquire)
-    }
-
-    pub fn save_at_stop(&self) -> Option<bool> {
-        Some(self.save_at_stop.load(Relaxed)).filter(|save| *save != SAVE_AS_SET).map(|save| save == 1)
     }
 
     pub fn stop(&self) {

@@ -41,8 +41,9 @@ pub struct Asker {
 pub struct Snapshot {
     pub number: NonZeroU64,
     pub purpose: Purpose,
-    /// SAVE waits for it.
+    /// SAVE waits for it, and BGSAVE for its cut.
     pub asker: Option<Asker>,
+    pub starter: Option<Asker>,
     pub sink: Sink,
     /// The shards have been asked for the cut; its place in the stream is known.
     pub is_asked: bool,
@@ -108,6 +109,7 @@ impl Snapshot {
             number,
             purpose,
             asker,
+            starter: None,
             sink,
             is_asked: false,
             is_cut: false,

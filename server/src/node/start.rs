@@ -113,13 +113,13 @@ pub fn serve(loaded: Loaded) -> Result<Stop, Fault> {
         cores.push(placement::spawn(&name, Some(cpu), move || core_loop::run(spawned.parts(port)))?);
     }
 
-    let stop = wait_for_stop(&mut signals, &log, &settings);
-    tracing::info!("stopping: {stop:?}");
-    if supervised {
-        notify(sd_notify::NotifyState::Stopping);
-    }
-    shared.ask_stop(None);
-    bells.iter().for_each(|bell| bell.ring());
+    let ring = || bells.iter().for_each(|bell| bell.ring());
+    let stop = wait_for_stop(&mut signals, &log, &settings, || {
+        shared.signal();
+        ring();
+    });
+    shared.ask_stop();
+    ring();
     for core in cores {
         core.join()??;
     }
@@ -129,11 +129,19 @@ pub fn serve(loaded: Loaded) -> Result<Stop, Fault> {
     Ok(stop)
 }
 
-fn wait_for_stop(signals: &mut Signals, log: &Log, settings: &Settings) -> Stop {
+/// Until the log core has seen to the end, or a core has failed. What a signal asks for may be called off.
+fn wait_for_stop(signals: &mut Signals, log: &Log, settings: &Settings, on_signal: impl Fn()) -> Stop {
+    let mut stop = Stop::Command;
     loop {
         match signals.wait() {
-            Wake::Terminate => return Stop::Signal,
-            Wake::Closed => return Stop::Command,
+            Wake::Terminate => {
+                stop = Stop::Signal;
+                if settings.supervised != Supervised::No {
+                    notify(sd_notify::NotifyState::Stopping);
+                }
+                on_signal();
+            }
+            Wake::Closed => return stop,
             Wake::Reopen => log.reopen(settings),
         }
     }

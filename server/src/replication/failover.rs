@@ -39,20 +39,8 @@ pub struct Failover {
 impl Failover {
     /// `Err`: why there can be none.
     pub fn begin(plan: FailoverPlan, primary: &Primary, now: u64) -> Result<Failover, &'static str> {
+        plan.check(&primary.facts(now))?;
         let FailoverPlan { target, timeout_ms, force } = plan;
-        if primary.is_alone() {
-            return Err("ERR FAILOVER requires connected replicas.");
-        }
-        if force && (timeout_ms.is_none() || target.is_none()) {
-            return Err("ERR FAILOVER with force option requires both a timeout and target HOST and IP.");
-        }
-        if let Some((host, port)) = &target {
-            match primary.find(host, *port) {
-                None => return Err("ERR FAILOVER target HOST and PORT is not a replica."),
-                Some(false) => return Err("ERR FAILOVER target replica is not online."),
-                Some(true) => {}
-            }
-        }
         let until = timeout_ms.map(|ms| now.saturating_add(ms));
         Ok(Failover { target, until, force, stage: Stage::Pausing })
     }

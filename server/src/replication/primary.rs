@@ -647,6 +647,11 @@ impl Primary {
         self.followers().filter(|replica| replica.acked >= offset).count()
     }
 
+    /// How many follow.
+    pub fn following(&self) -> usize {
+        self.followers().count()
+    }
+
     /// How many have it on their disks up to `offset`.
     pub fn flushed(&self, offset: u64) -> usize {
         self.followers().filter(|replica| replica.flushed >= offset).count()
@@ -660,12 +665,6 @@ impl Primary {
     fn followers(&self) -> impl Iterator<Item = &Replica> {
         let follows = |replica: &&Replica| matches!(replica.stage, Stage::Follows { .. });
         self.staying().map(|(_, replica)| replica).filter(follows)
-    }
-
-    /// The replica found at this host and port: whether it follows.
-    pub fn find(&self, host: &str, port: u16) -> Option<bool> {
-        let found = |(_, replica): &(ReplicaId, &Replica)| replica.is_at(host, port);
-        self.staying().find(found).map(|(_, replica)| matches!(replica.stage, Stage::Follows { .. }))
     }
 
     /// Where a replica is found that has applied all of the stream, which ends at `end`; `wanted`: this one.

@@ -99,6 +99,8 @@ pub struct Replica {
     asked: Option<(u64, u64)>,
     /// The time at the latest call that told it.
     now_ms: u64,
+    /// When the link came about.
+    linked_ms: u64,
     /// From here on the silence counts.
     silent_ms: Option<u64>,
     /// Why what came last cannot be used here, until something can.
@@ -176,6 +178,7 @@ impl Replica {
             flushed: None,
             asked: None,
             now_ms: 0,
+            linked_ms: 0,
             silent_ms: None,
             refusal: None,
             told_ms: 0,
@@ -201,7 +204,7 @@ impl Replica {
         if !matches!(self.phase, Phase::Opening) {
             return;
         }
-        self.silent_ms = Some(now_ms);
+        (self.linked_ms, self.silent_ms) = (now_ms, Some(now_ms));
         self.phase = Phase::Handshake(VecDeque::from([Question::Ping]));
         self.send(command(&[b"PING"]));
     }
@@ -384,7 +387,10 @@ impl Replica {
         if let Phase::Snapshot(..) = self.phase {
             self.position = self.earlier.take();
         }
-        self.phase = Phase::Waiting { until_ms: self.now_ms.saturating_add(RETRY_MS) };
+        // One that has held is missed at once: meanwhile the primary's backlog runs on.
+        let held = matches!(self.phase, Phase::Stream(_)) && self.now_ms >= self.linked_ms + RETRY_MS;
+        let pause_ms = if held { 0 } else { RETRY_MS };
+        self.phase = Phase::Waiting { until_ms: self.now_ms.saturating_add(pause_ms) };
         self.line = Vec::new();
         self.asked = None;
         self.silent_ms = None;

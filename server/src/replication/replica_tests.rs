@@ -401,6 +401,19 @@ fn of_a_snapshot_that_is_declined_nothing_is_left() {
     assert_eq!(replica.position(), Some(&position(ID_A, 100)), "there was none to decline");
 }
 
+/// Every moment without the link takes something from what the primary keeps of the stream.
+#[test]
+fn a_link_that_held_is_taken_up_again_at_once() {
+    for (ended, again) in [(999, 1999), (1000, 1000)] {
+        let mut replica = following();
+        replica.disconnected("reset", ended);
+        replica.tick(again - 1);
+        assert_eq!(drain(&mut replica), []);
+        replica.tick(again);
+        assert_eq!(drain(&mut replica), [Action::Connect]);
+    }
+}
+
 #[test]
 fn what_was_not_sent_does_not_reach_the_next_connection() {
     let mut replica = Replica::new(manners(), None);

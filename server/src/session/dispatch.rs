@@ -385,9 +385,7 @@ impl Machine {
 
 /// Whether MULTI queues a command: all but those that control the transaction or end the connection.
 fn queues(run: Run, flags: Flags) -> bool {
-    let controls = matches!(
-        run,
-        Run::Control(Control::Multi | Control::Exec | Control::Discard | Control::Watch | Control::Shutdown)
-    );
+    let controls =
+        matches!(run, Run::Control(Control::Multi | Control::Exec | Control::Discard | Control::Watch));
     !controls && !flags.contains(Flags::AT_ONCE)
 }

@@ -9,7 +9,7 @@ use super::connection::Session;
 use super::dispatch::Route;
 use super::pause::Pausing;
 use crate::commands::{
-    Ask, Client, ClientFlags, Core, Cut, Expiry, Recent, Shutdown, Slowlog, SlowlogEntry, SyncRequest, Task,
+    Ask, Client, ClientFlags, Core, Cut, Expiry, Recent, Slowlog, SlowlogEntry, SyncRequest, Task,
 };
 use crate::keyspace::{Access, KeyHasher, Ring};
 use crate::limits;
@@ -40,8 +40,6 @@ pub struct Actions {
     /// Stop and resume reading from these.
     pub pause: Vec<usize>,
     pub resume: Vec<usize>,
-    /// SHUTDOWN was asked for.
-    pub shutdown: Option<Shutdown>,
 }
 
 /// A connection on its way to who looks after replicas. All replies to it have left.

@@ -3,7 +3,7 @@
 use super::connection::Multi;
 use super::machine::Machine;
 use crate::commands::{
-    Args, ClientFlags, Control, Flags, ReplyMode, Run, Shutdown, SyncRequest, admit_now, flags_of_exec, table,
+    ClientFlags, Control, Flags, ReplyMode, Run, SyncRequest, admit_now, flags_of_exec, table,
 };
 use crate::limits;
 use crate::resp::{Argv, Refusal, Reply};
@@ -105,7 +105,6 @@ impl Machine {
                 self.answer(key, |reply| reply.ok());
                 Ok(())
             }
-            Control::Shutdown => self.shutdown(argv),
             Control::Replicate => self.replicate(key, argv),
         };
         self.core.command_stats[row as usize].record(1, false);
@@ -235,15 +234,6 @@ impl Machine {
             return Ok(());
         }
         self.sessions[key].sync = Some(Box::new(SyncRequest::parse(&self.core, argv)?));
-        Ok(())
-    }
-
-    fn shutdown(&mut self, argv: Argv) -> Result<(), Refusal> {
-        let asked = Shutdown::parse(&mut Args::new(argv, 1, &self.hasher))?;
-        if asked.abort {
-            return Err(Refusal::err("No shutdown in progress."));
-        }
-        self.actions.shutdown = Some(asked);
         Ok(())
     }
 }

@@ -122,7 +122,6 @@ pub const PROCESS: &[Setting] = &[
     Setting::kept("hide-user-data-from-log", Form::Flag, "yes", "keep keys and values out of the log"),
     Setting::kept("crash-log-enabled", Form::Flag, "yes", "write a report of a crash"),
     Setting::kept("crash-memcheck-enabled", Form::Flag, "yes", "test the memory after a crash"),
-    Setting::kept("shutdown-timeout", Form::Number(0, INT), "10", "seconds to wait for replicas at shutdown"),
     Setting::kept("shutdown-on-sigint", Form::SomeOf(SHUTDOWN), "default", "how to shut down on SIGINT")
         .warn(|how| how.split(' ').any(|word| word == "save"), "nothing is saved at shutdown"),
     Setting::kept("shutdown-on-sigterm", Form::SomeOf(SHUTDOWN), "default", "how to shut down on SIGTERM")

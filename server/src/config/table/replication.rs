@@ -125,6 +125,13 @@ pub const REPLICATION: &[Setting] = &[
         "seconds of silence that end a link",
     ),
     Setting::server(
+        "shutdown-timeout",
+        Form::Number(0, INT),
+        Home::Number(|s| &mut s.shutdown_timeout),
+        "10",
+        "seconds to wait for replicas at shutdown",
+    ),
+    Setting::server(
         "repl-disable-tcp-nodelay",
         Form::Flag,
         Home::Flag(|s| &mut s.repl_disable_tcp_nodelay),

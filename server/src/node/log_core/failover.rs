@@ -19,10 +19,10 @@ impl LogCore {
     /// FAILOVER.
     pub(super) fn begin_failover(&mut self, plan: FailoverPlan) -> Result<&'static str, &'static str> {
         if self.failover.is_some() {
-            return Err("ERR FAILOVER already in progress.");
+            return Err(FailoverPlan::UNDER_WAY);
         }
         if self.follows() || self.next_role.is_some() {
-            return Err("ERR FAILOVER is not valid when server is a replica.");
+            return Err(FailoverPlan::NOT_HERE);
         }
         let failover = Failover::begin(plan, &self.primary, now_ms())?;
         tracing::info!("a failover begins: {failover:?}");
@@ -34,7 +34,7 @@ impl LogCore {
     /// FAILOVER ABORT.
     pub(super) fn abort_failover(&mut self) -> Result<&'static str, &'static str> {
         if self.failover.is_none() {
-            return Err("ERR No failover in progress.");
+            return Err(FailoverPlan::NOT_UNDER_WAY);
         }
         self.end_failover("somebody said so");
         Ok("OK")

@@ -62,6 +62,10 @@ impl Upstream {
         self.replica.received(bytes, now);
     }
 
+    pub(super) fn set_manners(&mut self, manners: Manners) {
+        self.replica.set_manners(manners);
+    }
+
     pub(super) fn sent(&mut self) {
         self.sending = false;
     }
@@ -91,6 +95,20 @@ impl Upstream {
         if well {
             self.held = behind;
         }
+    }
+}
+
+/// How a primary is spoken to.
+pub(super) fn manners(settings: &Settings) -> Manners {
+    Manners {
+        user: settings.masteruser.clone(),
+        password: settings.masterauth.clone(),
+        listening_port: match settings.replica_announce_port {
+            0 => settings.port,
+            port => port,
+        },
+        announce_ip: Some(settings.replica_announce_ip.clone()).filter(|ip| !ip.is_empty()),
+        timeout_ms: u64::from(settings.repl_timeout) * 1000,
     }
 }
 
@@ -127,7 +145,7 @@ impl LogCore {
 
     /// What is due for the role: the cut that ends the one before, and the link.
     pub(super) fn look_after_role(&mut self) {
-        if self.role_cut.is_none() && !self.stopping {
+        if self.role_cut.is_none() && !self.is_ending() {
             if self.next_role.is_some() && self.snapshot.is_none() {
                 self.prepare_role();
             } else if self.freezes() && self.snapshot.as_ref().is_none_or(|snapshot| snapshot.is_cut) {
@@ -142,7 +160,8 @@ impl LogCore {
         // While the rest is loaded of a snapshot that is here, a new link could but wait.
         let waits =
             self.upstream.as_ref().is_some_and(|upstream| upstream.loading && upstream.conn.is_none());
-        if let Some(upstream) = self.upstream.as_mut().filter(|_| !self.stopping && !waits) {
+        let ends = self.is_ending();
+        if let Some(upstream) = self.upstream.as_mut().filter(|_| !ends && !waits) {
             upstream.replica.tick(now_ms());
         }
         self.obey();
@@ -224,21 +243,10 @@ impl LogCore {
 
     /// Begins to follow; the shards know already.
     pub(super) fn follow(&mut self, host: Box<str>, port: u16, position: Option<Position>) {
-        let settings = &self.settings;
-        let manners = Manners {
-            user: settings.masteruser.clone(),
-            password: settings.masterauth.clone(),
-            listening_port: match settings.replica_announce_port {
-                0 => settings.port,
-                port => port,
-            },
-            announce_ip: Some(settings.replica_announce_ip.clone()).filter(|ip| !ip.is_empty()),
-            timeout_ms: u64::from(settings.repl_timeout) * 1000,
-        };
         self.upstream = Some(Upstream {
             host,
             port,
-            replica: Replica::new(manners, position),
+            replica: Replica::new(manners(&self.settings), position),
             connecting: None,
             conn: None,
             out: Vec::new(),

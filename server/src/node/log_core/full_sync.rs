@@ -117,7 +117,7 @@ impl LogCore {
     pub(super) fn receive(&mut self) {
         let Some(upstream) = self.upstream.as_mut().filter(|upstream| !upstream.loading) else { return };
         let Some(receiving) = &mut upstream.receiving else { return };
-        let stops = self.stopping || self.shared.is_stop_asked();
+        let stops = self.shared.is_stop_asked();
         if stops || self.next_role.is_some() {
             return self.decline_snapshot("something else is to be done");
         }

@@ -4,6 +4,7 @@ use std::os::unix::fs::FileExt;
 
 use super::*;
 use crate::commands::{ClientFlags, ReplicationFacts, SyncRequest};
+use crate::limits::BEHIND_IN_MEMORY;
 use crate::node::mail::Newcomer;
 use crate::replication::{Bounds, Goal, Next, Reached};
 
@@ -20,10 +21,14 @@ const UNBLOCKED: &str =
 /// What the settings say about replicas.
 pub(super) fn bounds(settings: &Settings) -> Bounds {
     let ms = |seconds: u32| u64::from(seconds) * 1000;
+    let unsent = match settings.client_output_buffer_limit.replica.hard {
+        0 => BEHIND_IN_MEMORY,
+        hard => BEHIND_IN_MEMORY.min(usize::try_from(hard).unwrap_or(usize::MAX)),
+    };
     Bounds {
         backlog: settings.repl_backlog_size as usize,
         backlog_ttl_ms: settings.repl_backlog_ttl.saturating_mul(1000),
-        most_kept: crate::limits::BEHIND_IN_MEMORY.max(settings.repl_backlog_size as usize),
+        most_kept: unsent.max(settings.repl_backlog_size as usize),
         timeout_ms: ms(settings.repl_timeout),
         ping_ms: ms(settings.repl_ping_replica_period),
         diskless: settings.repl_diskless_sync,
@@ -179,12 +184,17 @@ impl LogCore {
         if self.primary.tick(now) && self.failover.is_none() {
             self.emit(PING);
         }
-        let due = !self.stopping && now >= self.retry_at && self.primary.wants_walk(now);
+        let due = !self.is_ending() && now >= self.retry_at && self.primary.wants_walk(now);
         if due && !self.is_sync_queued() {
             self.queue.push_back((Purpose::Sync, None));
         }
+        self.judge_replicas();
+    }
+
+    /// Whether there are enough of them for clients to write.
+    pub(super) fn judge_replicas(&mut self) {
         let wanted = self.settings.min_replicas_to_write as usize;
-        self.too_few_replicas = !self.follows() && self.primary.good(now) < wanted;
+        self.too_few_replicas = !self.follows() && self.primary.good(now_ms()) < wanted;
     }
 
     /// Nobody has come back for what memory keeps. Who comes now gets it from the files or, where there are none, begins anew.

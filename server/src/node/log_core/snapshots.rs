@@ -18,13 +18,20 @@ impl LogCore {
                 Err("ERR Background save already in progress")
             }
             Task::Save => return self.queue.push_back((Purpose::Save, asker)),
+            Task::Shutdown(how) => return self.shutdown(how, asker),
+            Task::SaveEmpty => {
+                if !self.queue.contains(&(Purpose::Save, None)) && !self.facts.loading {
+                    self.queue.push_back((Purpose::Save, None));
+                }
+                return;
+            }
             Task::BgSave { schedule: false } if rewriting => Err(
                 "ERR Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE SCHEDULE in \
                  order to schedule a BGSAVE whenever possible.",
             ),
             Task::BgSave { .. } => {
                 self.queue.push_back((Purpose::Save, None));
-                Ok(if rewriting { "Background saving scheduled" } else { "Background saving started" })
+                Ok(if rewriting { "Background saving scheduled" } else { STARTED })
             }
             Task::GiveUp => return self.give_up(asker),
             Task::EndLink(client) => return self.end_link(client),
@@ -42,6 +49,9 @@ impl LogCore {
                 let replicas = usize::try_from(replicas).unwrap_or(0);
                 return self.wait_for(asker, Goal::Durable { local, replicas }, timeout_ms);
             }
+            Task::RewriteAof if !self.settings.appendonly => {
+                Err("ERR There is no append-only file to rewrite: appendonly is off")
+            }
             Task::RewriteAof if rewriting => {
                 Err("ERR Background append only file rewriting already in progress")
             }
@@ -56,7 +66,14 @@ impl LogCore {
         self.look_after_snapshots();
         self.publish();
         // INFO knows of it when the answer comes.
-        self.answer(asker, answer);
+        match &mut self.snapshot {
+            Some(snapshot)
+                if answer == Ok(STARTED) && snapshot.purpose == Purpose::Save && !snapshot.is_cut =>
+            {
+                snapshot.starter = asker
+            }
+            _ => self.answer(asker, answer),
+        }
     }
 
     pub(super) fn answer(&mut self, asker: Option<Asker>, answer: Result<&str, &str>) {
@@ -84,11 +101,15 @@ impl LogCore {
         if self.facts.loading || self.facts.async_loading {
             return;
         }
+        self.look_after_stop();
         let now = now_ms();
         if now >= self.published + LONGEST_SLEEP_MS {
             self.look_after_replicas();
+            if self.settings.appendonly && self.directory.is_none() && now >= self.retry_at {
+                self.turn_on_or_refuse();
+            }
             self.publish();
-            if self.snapshot.is_none() && self.queue.is_empty() && now >= self.retry_at && !self.stopping {
+            if self.snapshot.is_none() && self.queue.is_empty() && now >= self.retry_at && !self.is_ending() {
                 self.queue.extend(self.due().map(|purpose| (purpose, None)));
             }
         }
@@ -97,14 +118,6 @@ impl LogCore {
             && let Some((purpose, asker)) = self.queue.pop_front()
         {
             self.begin_snapshot(purpose, asker);
-        }
-        if !self.stopping && self.shared.is_stop_asked() {
-            self.prepare_stop();
-        }
-        if self.stopping && self.snapshot.is_none() && self.queue.is_empty() && !self.shared.is_stopping() {
-            self.shared.stop();
-            // It wakes them, and there is no cut to end.
-            (0..self.shards).for_each(|shard| self.port.send(shard, Mail::EndCut(0)));
         }
     }
 
@@ -241,6 +254,7 @@ impl LogCore {
             }
             (Sink::File { .. }, Some(journal)) if snapshot.purpose == Purpose::Rewrite => {
                 self.facts.aof_base_size = snapshot.size();
+                self.aof_elsewhere = snapshot.size();
                 journal.rebase(temporary("base.rdb"));
                 Ok(())
             }
@@ -295,6 +309,7 @@ impl LogCore {
             journal.abandon();
         }
         self.ended(snapshot.purpose, false);
+        self.answer(snapshot.starter, Ok(STARTED));
         self.answer(snapshot.asker, Err("ERR"));
     }
 
@@ -306,6 +321,7 @@ impl LogCore {
             Purpose::Save => {
                 self.facts.saves += 1;
                 self.facts.last_save_failed = !well;
+                self.saved(well);
             }
             Purpose::Rewrite => {
                 self.facts.rewrites += 1;

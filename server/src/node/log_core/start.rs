@@ -44,6 +44,9 @@ impl LogCore {
         match find_manifest(&directory, dir, &prefix)? {
             Some(mut manifest) => {
                 let (length, at, is_own) = self.load_manifest(&directory, &manifest)?;
+                // As the reference counts: what has grown since the start, of whatever there was.
+                self.facts.aof_base_size = self.facts.load.total;
+                self.aof_elsewhere = self.facts.load.total - length.min(self.facts.load.total);
                 let is_known = is_own && self.recall_history(&directory, at);
                 manifest.disown_history(|part| !is_known || !directory.path(&part.name).exists());
                 self.merger = Merger::new(self.shards, at);
