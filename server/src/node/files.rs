@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use crate::log::Step;
+use crate::log::{Step, is_part_name, manifest_name, temporary};
 use crate::runtime::Fault;
 
 /// A directory that belongs to this process until it is dropped.
@@ -83,6 +83,34 @@ impl Directory {
         file.set_len(length).err().map_or(0, |error| error.raw_os_error().unwrap_or(EIO))
     }
 
+    /// A log begins here: files of it that are found without a manifest are what a crash left of its foundation, and hold
+    /// nothing that counts. Its first manifest takes the place of this note.
+    pub fn announce_log(&self, prefix: &str) -> Result<(), Fault> {
+        let path = self.path(&temporary(&manifest_name(prefix)));
+        let noted =
+            File::create(&path).and_then(|note| note.sync_all()).and_then(|()| self.handle.sync_all());
+        noted.map_err(|error| Fault::io(format!("cannot write '{}'", path.display()), &error))
+    }
+
+    /// Refuses a directory with files of a log whose manifest is gone: a new log would write over them.
+    pub fn refuse_orphans(&self, prefix: &str) -> Result<(), Fault> {
+        let (manifest, directory) = (manifest_name(prefix), self.path.display());
+        if self.path(&temporary(&manifest)).exists() {
+            return Ok(());
+        }
+        let fault = |error| Fault::io(format!("cannot read '{directory}'"), &error);
+        let mut orphans = Vec::new();
+        for entry in fs::read_dir(&self.path).map_err(fault)? {
+            let name = entry.map_err(fault)?.file_name();
+            orphans.extend(name.into_string().ok().filter(|name| is_part_name(prefix, name)));
+        }
+        let Some(orphan) = orphans.iter().min() else { return Ok(()) };
+        Err(Fault::new(format!(
+            "'{directory}' has files of an append-only log, such as '{orphan}', but not their manifest '{manifest}': \
+             restore the manifest, or move the files away to begin a new log"
+        )))
+    }
+
     /// Removes what an earlier process left half written.
     pub fn sweep(&self) {
         let Ok(entries) = fs::read_dir(&self.path) else { return };
@@ -109,4 +137,31 @@ const EIO: i32 = 5;
 pub fn flush_directory(path: &Path) -> io::Result<()> {
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     File::open(path)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_without_their_manifest_are_no_new_log_but_for_a_foundation() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let directory = Directory::open(dir.path()).expect("it is ours");
+        for name in ["a.aof.history", "a.aof", "b.aof.1.base.rdb", "temp-a.aof.1.base.rdb"] {
+            fs::write(directory.path(name), "").expect("it is ours");
+        }
+        directory.refuse_orphans("a.aof").expect("none of them is a part of the log");
+        fs::write(directory.path("a.aof.2.incr.aof"), "").expect("it is ours");
+        fs::write(directory.path("a.aof.1.base.rdb"), "").expect("it is ours");
+        let refusal = directory.refuse_orphans("a.aof").expect_err("they may be all the data").to_string();
+        for named in
+            [&*dir.path().to_string_lossy(), "'a.aof.1.base.rdb'", "'a.aof.manifest'", "move the files away"]
+        {
+            assert!(refusal.contains(named), "{refusal}");
+        }
+        directory.announce_log("a.aof").expect("it is ours");
+        directory.refuse_orphans("a.aof").expect("a foundation that ended early");
+        directory.sweep();
+        directory.refuse_orphans("a.aof").expect_err("the note is gone");
+    }
 }

@@ -16,7 +16,7 @@ use torc_tests::{clock, torc};
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// Starts Torc with these words behind `--port`, expects it to give up, and returns what it said.
-fn refusal(words: &[&str]) -> String {
+pub fn refusal(words: &[&str]) -> String {
     let arguments = |port: u16, _: &Path| {
         let port: [OsString; 2] = ["--port".into(), port.to_string().into()];
         port.into_iter().chain(words.iter().map(Into::into)).collect()

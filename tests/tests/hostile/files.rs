@@ -1,0 +1,69 @@
+//! Files that are not as they should be at the start: it refuses, says which and what to do, and leaves them as they are.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use torc_tests::node::Node;
+use torc_tests::reply::Reply;
+use torc_tests::torc;
+
+use super::start::refusal;
+
+/// What Torc says that refuses to start over `dir`; it must name all of `named`, in one line.
+fn refuses(dir: &Path, options: &[&str], named: &[&str]) {
+    let dir = dir.to_string_lossy();
+    let words = [&["--shards", "2", "--dir", &dir], options].concat();
+    let log = refusal(&words);
+    let whole = |line: &&str| named.iter().all(|word| line.contains(word));
+    assert!(log.lines().any(|line| whole(&line)), "no line has {named:?}:\n{log}");
+    assert!(!log.contains("panicked") && !log.contains("ready to serve"), "{log}");
+}
+
+/// Names and bytes of a directory's files.
+fn contents(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+    let files = std::fs::read_dir(dir).expect("it is there").flatten();
+    let read = |path: &Path| std::fs::read(path).expect("a file of ours");
+    files.map(|file| (file.file_name().to_string_lossy().into_owned(), read(&file.path()))).collect()
+}
+
+/// A directory with a log of one key.
+fn logged() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let node = Node::start(dir.path(), 2, &[]);
+    node.client().line("SET a 1");
+    node.stop();
+    dir
+}
+
+#[test]
+fn a_log_without_its_manifest_is_not_written_over() {
+    if torc::is_stand_in() {
+        return;
+    }
+    let dir = logged();
+    let folder = dir.path().join("appendonlydir");
+    let manifest = folder.join("appendonly.aof.manifest");
+    let aside = dir.path().join("aside");
+    std::fs::rename(&manifest, &aside).expect("it is there");
+    let before = contents(&folder);
+    refuses(
+        dir.path(),
+        &["--appendonly", "yes"],
+        &[
+            &folder.to_string_lossy(),
+            "'appendonly.aof.1.base.rdb'",
+            "restore the manifest",
+            "move the files away",
+        ],
+    );
+    assert_eq!(contents(&folder), before);
+    let node = Node::start(dir.path(), 2, &["--appendonly", "no", "--save", ""]);
+    let mut client = node.client();
+    client.line("CONFIG SET appendonly yes");
+    client.line("SET b 1");
+    node.stop();
+    assert_eq!(contents(&folder), before, "nor when the log is turned on");
+    std::fs::rename(&aside, &manifest).expect("it is there");
+    let node = Node::start(dir.path(), 1, &[]);
+    assert_eq!(node.client().line("GET a"), Reply::Bulk(b"1".to_vec()));
+}
