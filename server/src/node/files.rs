@@ -40,15 +40,37 @@ impl Directory {
         self.path.join(name)
     }
 
-    /// Carries out steps in order; returns how many succeeded, and the error of the one behind them.
+    /// Carries out steps in order; returns how many succeeded, and the error of the one behind them, which the log tells of.
     pub fn carry_out(&mut self, steps: &[Step]) -> (usize, i32) {
-        for (done, step) in steps.iter().enumerate() {
-            if let Err(error) = self.step(step) {
-                tracing::warn!("{}: {step:?}: {error}", self.path.display());
-                return (done, error.raw_os_error().unwrap_or(EIO));
+        match self.try_steps(steps) {
+            Ok(()) => (steps.len(), 0),
+            Err((done, error)) => {
+                tracing::warn!("{}", self.fault(&steps[done], &error));
+                (done, error.raw_os_error().unwrap_or(EIO))
             }
         }
-        (steps.len(), 0)
+    }
+
+    /// Carries out all of the steps; says which one failed.
+    pub fn complete(&mut self, steps: &[Step]) -> Result<(), Fault> {
+        self.try_steps(steps).map_err(|(done, error)| self.fault(&steps[done], &error))
+    }
+
+    fn try_steps(&mut self, steps: &[Step]) -> Result<(), (usize, io::Error)> {
+        steps.iter().enumerate().try_for_each(|(done, step)| self.step(step).map_err(|error| (done, error)))
+    }
+
+    /// Names the file, never what was to be in it: that is the users' data.
+    fn fault(&self, step: &Step, error: &io::Error) -> Fault {
+        let path = |name| self.path(name).display().to_string();
+        let what = match step {
+            Step::Put { name, .. } => format!("write '{}'", path(name)),
+            Step::Open { name, .. } => format!("open '{}' for writing", path(name)),
+            Step::Rename { from, to } => format!("rename '{}' to '{}'", path(from), path(to)),
+            Step::Remove { name } => format!("remove '{}'", path(name)),
+            Step::FlushDirectory => format!("flush the directory '{}'", self.path.display()),
+        };
+        Fault::io(format!("cannot {what}"), error)
     }
 
     fn step(&mut self, step: &Step) -> io::Result<()> {
@@ -163,5 +185,35 @@ mod tests {
         directory.refuse_orphans("a.aof").expect("a foundation that ended early");
         directory.sweep();
         directory.refuse_orphans("a.aof").expect_err("the note is gone");
+    }
+
+    #[test]
+    fn a_step_that_fails_is_told_with_its_file_and_without_its_bytes() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let mut directory = Directory::open(dir.path()).expect("it is ours");
+        fs::create_dir(directory.path("taken")).expect("it is ours");
+        let at = dir.path().display();
+        let taken = || "taken".to_owned();
+        let cases = [
+            (
+                Step::Put { name: taken(), bytes: vec![77; 9] },
+                format!("cannot write '{at}/taken': Is a directory"),
+            ),
+            (
+                Step::Open { name: taken(), length: 0 },
+                format!("cannot open '{at}/taken' for writing: Is a directory"),
+            ),
+            (Step::Remove { name: taken() }, format!("cannot remove '{at}/taken': Is a directory")),
+            (
+                Step::Rename { from: "no".to_owned(), to: taken() },
+                format!("cannot rename '{at}/no' to '{at}/taken': No such file"),
+            ),
+        ];
+        for (step, line) in cases {
+            let steps = [Step::FlushDirectory, step];
+            let fault = directory.complete(&steps).expect_err("it cannot be done").to_string();
+            assert!(fault.starts_with(&line) && !fault.contains("77"), "{fault}");
+            assert_eq!(directory.carry_out(&steps).0, 1);
+        }
     }
 }

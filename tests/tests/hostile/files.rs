@@ -1,13 +1,15 @@
 //! Files that are not as they should be at the start: it refuses, says which and what to do, and leaves them as they are.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::Path;
 
 use torc_tests::node::Node;
+use torc_tests::process::Server;
 use torc_tests::reply::Reply;
 use torc_tests::torc;
 
-use super::start::refusal;
+use super::start::{refusal, refusal_of};
 
 /// What Torc says that refuses to start over `dir`; it must name all of `named`, in one line.
 fn refuses(dir: &Path, options: &[&str], named: &[&str]) {
@@ -66,4 +68,31 @@ fn a_log_without_its_manifest_is_not_written_over() {
     std::fs::rename(&aside, &manifest).expect("it is there");
     let node = Node::start(dir.path(), 1, &[]);
     assert_eq!(node.client().line("GET a"), Reply::Bulk(b"1".to_vec()));
+}
+
+#[test]
+fn a_log_that_cannot_be_written_is_no_start() {
+    if torc::is_stand_in() {
+        return;
+    }
+    let dir = logged();
+    let folder = dir.path().join("appendonlydir");
+    let increment = folder.join("appendonly.aof.1.incr.aof");
+    // Root may write everywhere but on what is mounted read-only.
+    let mount = "mount --bind \"$0\" \"$0\" && mount -o remount,bind,ro \"$0\" && exec \"$@\"";
+    let arguments = |port: u16, _: &Path| {
+        let namespace = ["--user", "--map-root-user", "--mount", "sh", "-c", mount].map(OsString::from);
+        let command = [folder.clone().into_os_string(), torc::program().into()];
+        let dir = ["--dir".into(), dir.path().into()];
+        namespace.into_iter().chain(command).chain(torc::arguments(port, 2, &[])).chain(dir).collect()
+    };
+    let log = refusal_of(Server::spawn("torc", Path::new("unshare"), &arguments), "a read-only log");
+    let line = format!("cannot open '{}' for writing: Read-only file system", increment.display());
+    assert!(log.contains(&line) && !log.contains("ready to serve"), "{log}");
+
+    let manifest = folder.join("appendonly.aof.manifest");
+    std::fs::write(manifest, "file appendonly.aof.1.base.rdb seq 1 type b\n").expect("it is ours");
+    std::fs::remove_file(&increment).expect("it is there");
+    std::fs::create_dir(&increment).expect("it is gone");
+    refuses(dir.path(), &["--appendonly", "yes"], &[&increment.to_string_lossy(), "Is a directory"]);
 }

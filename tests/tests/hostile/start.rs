@@ -21,9 +21,13 @@ pub fn refusal(words: &[&str]) -> String {
         let port: [OsString; 2] = ["--port".into(), port.to_string().into()];
         port.into_iter().chain(words.iter().map(Into::into)).collect()
     };
-    let mut server = Server::spawn("torc", torc::program(), &arguments);
-    let status = server.wait(LIMIT).unwrap_or_else(|| panic!("started with {words:?}:\n{}", server.log()));
-    assert!(!status.success(), "ended well with {words:?}");
+    refusal_of(Server::spawn("torc", torc::program(), &arguments), &format!("{words:?}"))
+}
+
+/// Expects the server to give up, and returns what it said.
+pub fn refusal_of(mut server: Server, what: &str) -> String {
+    let status = server.wait(LIMIT).unwrap_or_else(|| panic!("started with {what}:\n{}", server.log()));
+    assert!(!status.success(), "ended well with {what}");
     server.log()
 }
 

@@ -64,7 +64,21 @@ impl LogCore {
             }
         }
         self.directory = Some(directory);
+        self.open_files()?;
         self.note_history();
+        Ok(())
+    }
+
+    /// The log can be written before anybody is told that the server is ready: later, clients would be refused their writes.
+    fn open_files(&mut self) -> Result<(), Fault> {
+        let (Some(journal), Some(directory)) = (&mut self.journal, &mut self.directory) else {
+            return Ok(());
+        };
+        let now = now_ms();
+        if let Some(Action::Steps(steps)) = journal.next(now) {
+            directory.complete(&steps)?;
+            journal.stepped(steps.len(), 0, now);
+        }
         Ok(())
     }
 
