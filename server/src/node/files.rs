@@ -18,10 +18,12 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// Opens the directory, made if missing. Refuses one that another process has open.
+    /// Opens the directory, made if missing, but not what it is in. Refuses one that another process has open.
     pub fn open(path: &Path) -> Result<Directory, Fault> {
         let fault = |error: &io::Error| Fault::io(format!("cannot open '{}'", path.display()), error);
-        fs::create_dir_all(path).map_err(|error| fault(&error))?;
+        if !path.is_dir() {
+            fs::create_dir(path).map_err(|error| fault(&error))?;
+        }
         let handle = File::open(path).map_err(|error| fault(&error))?;
         if let Some(parent) = path.parent() {
             flush_directory(parent).map_err(|error| fault(&error))?;

@@ -96,3 +96,21 @@ fn a_log_that_cannot_be_written_is_no_start() {
     std::fs::create_dir(&increment).expect("it is gone");
     refuses(dir.path(), &["--appendonly", "yes"], &[&increment.to_string_lossy(), "Is a directory"]);
 }
+
+#[test]
+fn a_directory_that_is_not_there_is_not_made() {
+    if torc::is_stand_in() {
+        return;
+    }
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let file = home.path().join("file");
+    std::fs::write(&file, "").expect("it is ours");
+    let missing = home.path().join("a/b");
+    for (dir, error) in [(&missing, "No such file or directory"), (&file, "Not a directory")] {
+        let option = format!("'dir {}'", dir.display());
+        for appendonly in ["yes", "no"] {
+            refuses(dir, &["--appendonly", appendonly], &[&option, error]);
+        }
+    }
+    assert!(!home.path().join("a").exists());
+}
