@@ -26,6 +26,11 @@ pub enum Form {
     /// Some of these words.
     SomeOf(&'static [&'static str]),
     Text,
+    /// The name of a file or a directory, never a path: whose, and which of the two, as the refusals say.
+    Name {
+        of: &'static str,
+        kind: &'static str,
+    },
     /// Words with rules of their own: their shape for the help, and the check that returns the canonical text.
     Words(&'static str, fn(&[String]) -> Result<String, String>),
     /// The field's own parser knows the rules; only the shape for the help is here.
@@ -95,7 +100,11 @@ impl Form {
             },
             Form::Choice(names) => one_of(&names(), word),
             Form::OneOf(names) => one_of(names, word),
-            Form::Text | Form::SomeOf(_) | Form::Words(..) | Form::Shape(_) => {
+            Form::Name { of, .. } if word.is_empty() => Err(format!("{of} can't be empty")),
+            Form::Name { of, kind } if word.contains(['/', '\\']) => {
+                Err(format!("{of} can't be a path, just a {kind}"))
+            }
+            Form::Name { .. } | Form::Text | Form::SomeOf(_) | Form::Words(..) | Form::Shape(_) => {
                 Ok(Value::Text(word.to_owned()))
             }
         }
@@ -128,6 +137,7 @@ impl Form {
             Form::OneOf(names) => names.join("|"),
             Form::SomeOf(names) => format!("{} ...", names.join("|")),
             Form::Text => "text".into(),
+            Form::Name { kind, .. } => kind.into(),
             Form::Words(shape, _) | Form::Shape(shape) => shape.into(),
         }
     }

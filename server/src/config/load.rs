@@ -427,6 +427,25 @@ mod tests {
         assert!(text("-", "user default on nopass sanitize-payload ~* &* +@all\naclfile \"\"").is_ok());
     }
 
+    /// As the reference server, but that it takes an empty `dbfilename`, with which no snapshot ever succeeds.
+    #[test]
+    fn names_of_data_files_are_no_paths() {
+        for (name, kind) in
+            [("dbfilename", "filename"), ("appendfilename", "filename"), ("appenddirname", "dirname")]
+        {
+            for path in ["../x", "/x", "x/", "a\\b"] {
+                let error = error("-", &format!("{name} '{path}'"));
+                assert!(
+                    error.contains(&format!(": {name} can't be a path, just a {kind}; expected: ")),
+                    "{error}"
+                );
+            }
+            let error = error("-", &format!("{name} \"\""));
+            assert!(error.contains(&format!(": {name} can't be empty; expected: {name} {kind}")), "{error}");
+            assert_eq!(text("-", &format!("{name} a.b")).unwrap().get(name).as_deref(), Some("a.b"));
+        }
+    }
+
     #[test]
     fn what_has_no_effect_is_told_in_one_line() {
         let loaded =

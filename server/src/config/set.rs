@@ -147,6 +147,8 @@ mod tests {
             (&[("databases", "1"), ("nope", "1")], failed("databases", "can't set immutable config")),
             (&[("timeout", "x"), ("DATABASES", "1")], failed("DATABASES", "can't set immutable config")),
             (&[("dir", "/")], failed("dir", "can't set protected config")),
+            (&[("dbfilename", "a/b")], failed("dbfilename", "can't set protected config")),
+            (&[("appenddirname", "")], failed("appenddirname", "can't set immutable config")),
             (&[("timeout", "1"), ("TIMEOUT", "2")], failed("TIMEOUT", "duplicate parameter")),
             (&[("TIMEOUT", "x")], failed("timeout", int)),
             (&[("slave-priority", "x")], failed("slave-priority", int)),

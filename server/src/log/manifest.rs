@@ -81,6 +81,14 @@ pub fn temporary(name: &str) -> String {
     format!("{TEMPORARY}{name}")
 }
 
+/// Whether a log of this prefix, ours or the reference server's, has bases and increments of such names.
+pub fn is_part_name(prefix: &str, name: &str) -> bool {
+    let numbered = name.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('.')?.split_once('.'));
+    numbered.is_some_and(|(seq, kind)| {
+        seq.parse::<u64>().is_ok() && ["base.rdb", "base.aof", "incr.aof"].contains(&kind)
+    })
+}
+
 const TEMPORARY: &str = "temp-";
 
 impl Manifest {
@@ -356,6 +364,16 @@ mod tests {
         assert!(matches!(put, Step::Put { name, .. } if name == "temp-a.aof.manifest"));
         let (from, to) = ("temp-a.aof.manifest".to_owned(), "a.aof.manifest".to_owned());
         assert_eq!((rename, flush), (Step::Rename { from, to }, Step::FlushDirectory));
+    }
+
+    #[test]
+    fn names_of_parts_are_told_from_others() {
+        let is = |name| is_part_name("a.aof", name);
+        assert!(is("a.aof.1.base.rdb") && is("a.aof.12.base.aof") && is("a.aof.3.incr.aof"));
+        for name in ["a.aof", "a.aof.manifest", "a.aof.history", "a.aof.x.incr.aof", "a.aof.1.incr.aof.old"] {
+            assert!(!is(name), "{name}");
+        }
+        assert!(!is("b.aof.1.base.rdb") && !is("temp-a.aof.1.base.rdb") && !is("a.aofa.1.base.rdb"));
     }
 
     #[test]

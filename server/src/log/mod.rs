@@ -33,7 +33,7 @@ pub(crate) mod simulation;
 
 pub use backlog::Backlog;
 pub use journal::{Action, Doing, Journal, Trouble};
-pub use manifest::{Kind, Manifest, ManifestError, Part, manifest_name, temporary};
+pub use manifest::{Kind, Manifest, ManifestError, Part, is_part_name, manifest_name, temporary};
 pub use merge::{Merged, Merger, select};
 pub use recover::{Damage, End, Scanner, begins_as_rdb};
 

@@ -393,6 +393,9 @@ impl LogCore {
         let (dir, prefix) = (PathBuf::from(&self.settings.dir), self.settings.appendfilename.clone());
         let directory = Directory::open(&dir.join(&self.settings.appenddirname))?;
         let manifest = find_manifest(&directory, &dir, &prefix)?;
+        if manifest.is_none() {
+            directory.announce_log(&prefix)?;
+        }
         self.directory = Some(directory);
         self.found(manifest.unwrap_or_else(|| Manifest::new(&prefix)));
         Ok(())

@@ -63,6 +63,7 @@ pub fn serve(loaded: Loaded) -> Result<Stop, Fault> {
     let mut settings = loaded.settings;
     let log = Log::start(&settings)?;
     loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    check_dir(&settings)?;
     let mut signals = Signals::install()?;
     let plan = Plan::new(settings.shards, settings.server_cpulist.cpus(), settings.log_cpulist.cpus())?;
     let granted = preflight::check(plan.shards.len(), u64::from(settings.maxclients))?;
@@ -196,6 +197,13 @@ impl Spawned {
             watchdog,
         }
     }
+}
+
+/// A directory that is not there is not made: behind a typing error there would be a server without its data.
+fn check_dir(settings: &Settings) -> Result<(), Fault> {
+    let dir = &settings.dir;
+    let fault = |error| Fault::new(format!("cannot use 'dir {dir}': {error}: create it, or correct 'dir'"));
+    std::fs::read_dir(dir).map(drop).map_err(fault)
 }
 
 fn open_listeners(settings: &Settings) -> Result<Vec<Listener>, Fault> {

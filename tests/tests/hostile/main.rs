@@ -3,6 +3,7 @@
 
 mod clients;
 mod expiry;
+mod files;
 mod idle;
 mod large;
 mod start;

@@ -16,14 +16,18 @@ use torc_tests::{clock, torc};
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// Starts Torc with these words behind `--port`, expects it to give up, and returns what it said.
-fn refusal(words: &[&str]) -> String {
+pub fn refusal(words: &[&str]) -> String {
     let arguments = |port: u16, _: &Path| {
         let port: [OsString; 2] = ["--port".into(), port.to_string().into()];
         port.into_iter().chain(words.iter().map(Into::into)).collect()
     };
-    let mut server = Server::spawn("torc", torc::program(), &arguments);
-    let status = server.wait(LIMIT).unwrap_or_else(|| panic!("started with {words:?}:\n{}", server.log()));
-    assert!(!status.success(), "ended well with {words:?}");
+    refusal_of(Server::spawn("torc", torc::program(), &arguments), &format!("{words:?}"))
+}
+
+/// Expects the server to give up, and returns what it said.
+pub fn refusal_of(mut server: Server, what: &str) -> String {
+    let status = server.wait(LIMIT).unwrap_or_else(|| panic!("started with {what}:\n{}", server.log()));
+    assert!(!status.success(), "ended well with {what}");
     server.log()
 }
 

@@ -19,7 +19,7 @@ pub const PERSISTENCE: &[Setting] = &[
     .repeats(),
     Setting::server(
         "dbfilename",
-        Form::Text,
+        Form::Name { of: "dbfilename", kind: "filename" },
         Home::Text(|s| &mut s.dbfilename),
         "dump.rdb",
         "file of the snapshot",
@@ -56,7 +56,7 @@ pub const PERSISTENCE: &[Setting] = &[
     ),
     Setting::server(
         "appendfilename",
-        Form::Text,
+        Form::Name { of: "appendfilename", kind: "filename" },
         Home::Text(|s| &mut s.appendfilename),
         "appendonly.aof",
         "name of the append-only file",
@@ -64,7 +64,7 @@ pub const PERSISTENCE: &[Setting] = &[
     .fixed(),
     Setting::server(
         "appenddirname",
-        Form::Text,
+        Form::Name { of: "appenddirname", kind: "dirname" },
         Home::Text(|s| &mut s.appenddirname),
         "appendonlydir",
         "directory of the append-only files, within dir",

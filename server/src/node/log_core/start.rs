@@ -40,9 +40,9 @@ impl LogCore {
         let prefix = self.settings.appendfilename.clone();
         let policy = self.settings.appendfsync;
         let directory = Directory::open(&dir.join(&self.settings.appenddirname))?;
-        directory.sweep();
         match find_manifest(&directory, dir, &prefix)? {
             Some(mut manifest) => {
+                directory.sweep();
                 let (length, at, is_own) = self.load_manifest(&directory, &manifest)?;
                 // As the reference counts: what has grown since the start, of whatever there was.
                 self.facts.aof_base_size = self.facts.load.total;
@@ -55,17 +55,33 @@ impl LogCore {
             None if dump.exists() => {
                 tracing::info!("no append-only file yet: beginning it with '{}'", dump.display());
                 self.load_files(bytes_of(dump), |loader| loader.snapshot(dump))?;
+                directory.announce_log(&prefix)?;
                 self.directory = Some(directory);
                 self.found(Manifest::new(&prefix));
                 return Ok(());
             }
             None => {
+                directory.announce_log(&prefix)?;
                 let base = snapshot::empty(Checksum::new(self.settings.rdbchecksum));
                 self.journal = Some(Journal::fresh(&prefix, base, 0, policy));
             }
         }
         self.directory = Some(directory);
+        self.open_files()?;
         self.note_history();
+        Ok(())
+    }
+
+    /// The log can be written before anybody is told that the server is ready: later, clients would be refused their writes.
+    fn open_files(&mut self) -> Result<(), Fault> {
+        let (Some(journal), Some(directory)) = (&mut self.journal, &mut self.directory) else {
+            return Ok(());
+        };
+        let now = now_ms();
+        if let Some(Action::Steps(steps)) = journal.next(now) {
+            directory.complete(&steps)?;
+            journal.stepped(steps.len(), 0, now);
+        }
         Ok(())
     }
 
@@ -161,7 +177,7 @@ fn history_name(prefix: &str) -> String {
     format!("{prefix}.history")
 }
 
-/// The manifest of the log in `directory`, or one that adopts an old-style file in `dir`.
+/// The manifest of the log in `directory`, or one that adopts an old-style file in `dir`; `None` if there is no log yet.
 pub(super) fn find_manifest(
     directory: &Directory,
     dir: &Path,
@@ -179,15 +195,21 @@ pub(super) fn find_manifest(
             Ok(Some(manifest))
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let old = dir.join(prefix);
-            if !old.is_file() {
-                return Ok(None);
-            }
-            tracing::info!("taking over the append-only file '{}'", old.display());
-            let fault = |error| Fault::io(format!("cannot move '{}'", old.display()), &error);
-            fs::rename(&old, directory.path(prefix)).map_err(fault)?;
-            Ok(Some(Manifest::adopt(prefix, prefix)))
+            directory.refuse_orphans(prefix)?;
+            adopt_old_style(directory, dir, prefix)
         }
         Err(error) => Err(Fault::io(format!("cannot read '{}'", path.display()), &error)),
     }
+}
+
+fn adopt_old_style(directory: &Directory, dir: &Path, prefix: &str) -> Result<Option<Manifest>, Fault> {
+    let (old, moved) = (dir.join(prefix), directory.path(prefix));
+    if old.is_file() {
+        tracing::info!("taking over the append-only file '{}'", old.display());
+        let fault = |error| Fault::io(format!("cannot move '{}'", old.display()), &error);
+        fs::rename(&old, &moved).map_err(fault)?;
+    } else if !moved.is_file() {
+        return Ok(None);
+    }
+    Ok(Some(Manifest::adopt(prefix, prefix)))
 }
