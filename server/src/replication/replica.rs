@@ -95,7 +95,8 @@ pub struct Replica {
     applied: Option<u64>,
     /// Up to where it is on our disk, if it is kept there.
     flushed: Option<u64>,
-    /// First and last offset that, once applied, shall be acknowledged at once.
+    /// First and last offset that, once applied, shall be acknowledged at once: those behind the questions, so that who waits
+    /// for a stream that ends with one hears of all of it.
     asked: Option<(u64, u64)>,
     /// The time at the latest call that told it.
     now_ms: u64,
@@ -646,7 +647,8 @@ impl Replica {
     fn note_questions(&mut self, out: &[u8], start: u64) {
         let Some(first) = memmem::find(out, GETACK) else { return };
         let last = memmem::rfind(out, GETACK).unwrap_or(first);
-        let (first, last) = (start + first as u64, start + last as u64);
+        let behind = |question: usize| start + (question + GETACK.len()) as u64;
+        let (first, last) = (behind(first), behind(last));
         self.asked = Some((self.asked.map_or(first, |(first, _)| first), last));
     }
 }
