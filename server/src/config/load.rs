@@ -283,6 +283,10 @@ mod tests {
         let points = [OsString::from("--save"), OsString::from("3600 1 300 100")];
         let settings = load_with(points.into_iter(), &mut "".as_bytes()).unwrap().settings;
         assert_eq!(settings.get("save").unwrap(), "3600 1 300 100");
+        let quoted = ["--replicaof", "10.0.0.2 7002", "--bind", "127.0.0.1 ::1"].map(OsString::from);
+        let settings = load_with(quoted.into_iter(), &mut "".as_bytes()).unwrap().settings;
+        assert_eq!(settings.replicaof, Some(("10.0.0.2".to_owned(), 7002)));
+        assert_eq!(settings.bind, ["127.0.0.1", "::1"]);
         assert_eq!(text("--slaveof no one", "").unwrap().replicaof, None);
         let follower = text("--slaveof 10.0.0.1 7000", "").unwrap();
         assert_eq!(follower.replicaof, Some(("10.0.0.1".to_owned(), 7000)));

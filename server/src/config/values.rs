@@ -133,8 +133,7 @@ pub struct SavePoint {
 
 impl Custom for Vec<SavePoint> {
     fn parse(&mut self, words: &[String]) -> Result<(), String> {
-        // All of them may come as one word: --save "3600 1 300 100".
-        let words: Vec<&str> = words.iter().flat_map(|word| word.split_whitespace()).collect();
+        let words = parts(words);
         let point = |pair: &[&str]| {
             let (seconds, changes) = (parse::integer(pair[0])?, parse::integer(pair.get(1)?)?);
             let seconds = u32::try_from(seconds).ok().filter(|seconds| *seconds > 0)?;
@@ -303,16 +302,20 @@ impl Custom for Vec<f64> {
     }
 }
 
+/// What a value is made of, though it may come as one word: `--save "3600 1 300 100"`.
+fn parts(words: &[String]) -> Vec<&str> {
+    words.iter().flat_map(|word| word.split_whitespace()).collect()
+}
+
 /// `replicaof`: host and port, or `no one`, or nothing.
 impl Custom for Option<(String, u16)> {
     fn parse(&mut self, words: &[String]) -> Result<(), String> {
-        *self = match words {
+        *self = match parts(words)[..] {
             [] => None,
-            [empty] if empty.is_empty() => None,
             [no, one] if no.eq_ignore_ascii_case("no") && one.eq_ignore_ascii_case("one") => None,
             [host, port] => {
                 let port = parse::integer(port).and_then(|port| u16::try_from(port).ok());
-                Some((host.clone(), port.ok_or("Invalid master port")?))
+                Some((host.to_owned(), port.ok_or("Invalid master port")?))
             }
             _ => return Err("wrong number of arguments".into()),
         };
@@ -327,10 +330,11 @@ impl Custom for Option<(String, u16)> {
 /// Addresses of `bind`. The reference server takes at most 16.
 impl Custom for Vec<String> {
     fn parse(&mut self, words: &[String]) -> Result<(), String> {
-        if words.len() > 16 {
+        let addresses = parts(words);
+        if addresses.len() > 16 {
             return Err("Too many bind addresses specified.".into());
         }
-        *self = words.iter().filter(|word| !word.is_empty()).cloned().collect();
+        *self = addresses.into_iter().map(str::to_owned).collect();
         Ok(())
     }
 

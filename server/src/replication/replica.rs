@@ -685,9 +685,13 @@ fn quote(line: &[u8]) -> String {
     line[..line.len().min(QUOTED)].escape_ascii().to_string()
 }
 
+/// A stream that began further on would soon be beyond what INFO and its peers can count.
+const MOST_OFFSET: u64 = i64::MAX as u64 / 2;
+
 fn read_position(text: &[u8]) -> Option<Position> {
     let (id, offset) = text.split_at_checked(ID)?;
-    Some(Position { replid: read_id(id)?, offset: read_number(offset.strip_prefix(b" ")?)? })
+    let offset = read_number(offset.strip_prefix(b" ")?).filter(|offset| *offset <= MOST_OFFSET)?;
+    Some(Position { replid: read_id(id)?, offset })
 }
 
 fn read_id(text: &[u8]) -> Option<String> {

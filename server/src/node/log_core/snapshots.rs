@@ -302,6 +302,10 @@ impl LogCore {
         }
         if snapshot.purpose == Purpose::Sync {
             self.primary.abandon_walk();
+            if error.raw_os_error().is_some() {
+                // A disk that is full now is so when the replicas come back a second later.
+                self.retry_at = now_ms() + RETRY_MS;
+            }
         }
         if snapshot.purpose == Purpose::Rewrite
             && let Some(journal) = self.journal.as_mut().filter(|journal| journal.is_rewriting())
