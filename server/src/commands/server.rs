@@ -143,7 +143,8 @@ fn flushall(core: &mut Core, ctx: &mut Ctx, args: &mut Args) -> Result<(), Refus
     (0..ctx.data.keyspace.databases()).for_each(|db| empty(ctx, db));
     if core.index == 0 {
         ctx.effect(&[b"FLUSHALL"]);
-        if !core.settings.save.is_empty() {
+        // What is loaded begins with it, on a replica too, and is no reason to write anything.
+        if !core.settings.save.is_empty() && !core.loading && !core.replica {
             core.asks.push(Ask { task: Task::SaveEmpty, reply_to: None });
         }
     }

@@ -20,7 +20,7 @@ impl LogCore {
             Task::Save => return self.queue.push_back((Purpose::Save, asker)),
             Task::Shutdown(how) => return self.shutdown(how, asker),
             Task::SaveEmpty => {
-                if !self.queue.contains(&(Purpose::Save, None)) && !self.facts.loading {
+                if !self.queue.contains(&(Purpose::Save, None)) {
                     self.queue.push_back((Purpose::Save, None));
                 }
                 return;
