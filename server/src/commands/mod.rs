@@ -68,7 +68,7 @@ pub use lookup::{Recent, Table, table};
 pub use outbox::{Effects, Mark, Outbox};
 pub use persistence::{Ask, Task};
 pub use refusals::{
-    admit, admit_now, flags_of_exec, passes_over, refuse_replicated, refuse_unknown_command,
+    admit, admit_now, flags_of_exec, passes_over, refuse_logged, refuse_replicated, refuse_unknown_command,
     refuse_unknown_subcommand,
 };
 pub use replication::{

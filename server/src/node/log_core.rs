@@ -10,7 +10,7 @@ use std::sync::Arc;
 use slab::Slab;
 
 use super::files::{Directory, flush_directory};
-use super::loading::{Loader, Shards, Underway};
+use super::loading::{Failure, Loader, Shards, Underway};
 use super::mail::{Mail, Newcomer, Serve};
 use super::progress::Progress;
 use super::shared::Shared;
@@ -304,16 +304,14 @@ impl LogCore {
                 }
                 Mail::Loaded(outcome) => {
                     self.underway.batches[from] -= 1;
-                    if let Err(failure) = outcome {
-                        self.underway.failure.get_or_insert(failure);
+                    if let Err(why) = outcome {
+                        self.underway.failure.get_or_insert(Failure::Entry(why));
                     }
                 }
                 Mail::Applied(applied) => self.underway.applied = applied,
                 Mail::ApplyFailed(why) if self.follows() => self.diverge(&why),
                 Mail::ApplyFailed(why) => {
-                    self.underway
-                        .failure
-                        .get_or_insert(format!("the append-only file cannot be applied: {why}"));
+                    self.underway.failure.get_or_insert(Failure::Command(why));
                 }
                 Mail::Settings(settings) => self.apply_settings(*settings),
                 Mail::Replica(newcomer) => self.welcome(*newcomer),
