@@ -58,7 +58,7 @@ mod testing;
 pub use args::Args;
 pub use client::{Client, ClientFlags, ReplyMode};
 pub use client_pause::ClientPause;
-pub use core::{Core, LoadFacts, LogFacts, NodeFacts, Spread};
+pub use core::{Core, LoadFacts, LogFacts, NodeFacts, SnapshotLoad, Spread};
 pub use ctx::{Ctx, Data, Expiry};
 pub use debug::Cut;
 pub use execute::{execute_local, visit_key};

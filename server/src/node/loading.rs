@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use super::mail::{Applied, Encoded, Entries, Mail};
 use super::snapshot::{DB_AUX, OWN_AUX};
-use crate::commands::refuse_logged;
+use crate::commands::{SnapshotLoad, refuse_logged};
 use crate::keyspace::{Ring, slot_of};
 use crate::log::{self, Scanner};
 use crate::rdb::{Item, Reader, Step};
@@ -86,6 +86,9 @@ pub struct Loader<'a, S: Shards> {
     pub stream_db: usize,
     /// Snapshots go where nobody sees them yet.
     pub aside: bool,
+    /// Keys whose time was up then (Unix ms) are told of as expired.
+    pub expired_before: Option<i64>,
+    pub last_snapshot: Option<SnapshotLoad>,
     /// What is being loaded, for the operator.
     name: String,
     /// Bytes fed of all commands, and how far into their file that is; the first one is not past what has been applied.
@@ -158,6 +161,8 @@ impl<'a, S: Shards> Loader<'a, S> {
             is_own: false,
             stream_db: 0,
             aside: false,
+            expired_before: None,
+            last_snapshot: None,
             name: "what is loaded".to_owned(),
             marks: VecDeque::new(),
             batches,
@@ -217,6 +222,7 @@ impl<'a, S: Shards> Loader<'a, S> {
     fn entries(&mut self, source: &mut impl Source<S>, buffer: &mut Vec<u8>) -> Result<(), Fault> {
         let mut reader = Reader::default().with_checksum(self.compares);
         (self.db, self.is_own, self.stream_db) = (0, false, 0);
+        self.last_snapshot = Some(SnapshotLoad::default());
         loop {
             let mut used = 0;
             let ended = loop {
@@ -274,6 +280,9 @@ impl<'a, S: Shards> Loader<'a, S> {
                     offset,
                 });
                 self.keys += 1;
+                let is_expired = expire.zip(self.expired_before).is_some_and(|(at, now)| at < now);
+                let counts = self.last_snapshot.get_or_insert_default();
+                *(if is_expired { &mut counts.expired } else { &mut counts.loaded }) += 1;
                 if batch.bytes.len() >= BATCH {
                     self.flush(home)?;
                 }

@@ -567,6 +567,8 @@ impl LogCore {
             facts.durable_offset = journal.durable();
             facts.pending = facts.offset - journal.written().min(facts.offset);
         }
+        let flushes = |operation: &Operation| matches!(operation, Operation::JournalFlush(_));
+        facts.flushing = self.operations.values().any(flushes);
         facts.oldest_offset = self.journal.as_ref().and_then(Journal::oldest);
         (facts.writes, facts.flushes) = (self.figures.writes(), self.figures.flushes());
         facts.writes_last_second = self.figures.last_second(self.published);
