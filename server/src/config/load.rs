@@ -395,6 +395,8 @@ mod tests {
             text("-", "save \"\"\nsave 900 1\nsave 300 10").unwrap().get("save").unwrap(),
             "900 1 300 10"
         );
+        assert_eq!(text("-", "save 900 1\nsave \"300 10\"").unwrap().get("save").unwrap(), "900 1 300 10");
+        assert!(error("-", "save \" 900 1\"").contains("Invalid save parameters"));
         assert_eq!(
             text("-", "save 900 1").unwrap().get("save").unwrap(),
             "900 1",
@@ -457,6 +459,15 @@ mod tests {
             "{warning}"
         );
         assert!(try_load("-", "hz 5").unwrap().warnings.is_empty());
+        for line in ["aof-use-rdb-preamble no", "aof-timestamp-enabled yes", "aof-disable-auto-gc yes"] {
+            let warnings = try_load("-", line).unwrap().warnings;
+            assert!(
+                warnings.len() == 1 && warnings[0].contains(line.split(' ').next().unwrap()),
+                "{warnings:?}"
+            );
+        }
+        let usual = "aof-use-rdb-preamble yes\naof-timestamp-enabled no\naof-disable-auto-gc no";
+        assert!(try_load("-", usual).unwrap().warnings.is_empty());
     }
 
     /// The directives that a distribution's file sets, in its order.
