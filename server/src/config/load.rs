@@ -237,8 +237,11 @@ impl Loader {
         if !without_effect.is_empty() {
             warnings.push(format!("asked for, but without effect: {}", without_effect.join("; ")));
         }
-        if let Ok(dir) = std::path::absolute(self.settings.get("dir").unwrap_or_default()) {
-            self.settings.kept.insert("dir", dir.to_string_lossy().into_owned());
+        // What messages and CONFIG GET name can be found without knowing where the server was started.
+        if let Ok(dir) = std::path::absolute(&self.settings.dir)
+            && let Some(dir) = dir.to_str()
+        {
+            self.settings.dir = dir.to_owned();
         }
         Ok(Loaded { settings: self.settings, warnings, file })
     }
@@ -427,6 +430,15 @@ mod tests {
         );
         assert!(text("- --cluster-enabled no --tls-port 0", "cluster-enabled yes\ntls-port 6380").is_ok());
         assert!(text("-", "user default on nopass sanitize-payload ~* &* +@all\naclfile \"\"").is_ok());
+    }
+
+    #[test]
+    fn the_directory_is_told_in_full() {
+        let here = std::env::current_dir().unwrap();
+        let dir = |line: &str| text("-", line).unwrap().get("dir").unwrap();
+        assert_eq!(Path::new(&dir("")), here);
+        assert_eq!(Path::new(&dir("dir ./x/y")), here.join("x/y"));
+        assert_eq!((dir("dir /a").as_str(), dir("dir \"\"").as_str()), ("/a", ""));
     }
 
     /// As the reference server, but that it takes an empty `dbfilename`, with which no snapshot ever succeeds.
