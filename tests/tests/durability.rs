@@ -458,6 +458,46 @@ fn info_tells_of_the_disk_and_of_replicas_that_lag() {
 }
 
 #[test]
+fn info_tells_of_the_last_load_and_of_rewrites_that_fail() {
+    if torc::is_stand_in() {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let node = Node::start(dir.path(), 2, &["--appendonly", "no", "--save", ""]);
+    let mut client = node.client();
+    populate(&mut client, 30, 10);
+    let due = clock::unix_ms() + 1500;
+    client.line(&format!("SET gone 1 PXAT {due}"));
+    assert_eq!(text(&client.line("SAVE")), "OK");
+    node.stop();
+    clock::poll(PATIENCE, || (clock::unix_ms() > due).then_some(())).expect("time goes by");
+    // A log begins with the snapshot.
+    let node = Node::start(dir.path(), 2, &[]);
+    let mut client = node.client();
+    let told = |client: &mut Client, name| field(client, "persistence", name);
+    assert_eq!(told(&mut client, "rdb_last_load_keys_loaded"), "30");
+    assert_eq!(told(&mut client, "rdb_last_load_keys_expired"), "1");
+    let rewritten = |client: &mut Client| {
+        let ready =
+            told(client, "aof_rewrite_in_progress") == "0" && told(client, "aof_rewrite_scheduled") == "0";
+        (ready && told(client, "aof_rewrites") != "0").then_some(())
+    };
+    clock::poll(PATIENCE, || rewritten(&mut client)).expect("the log is founded");
+    let taken = dir.path().join("appendonlydir/temp-base.rdb");
+    std::fs::create_dir(&taken).expect("the name is free");
+    for failures in ["1", "2"] {
+        client.line("BGREWRITEAOF");
+        let failed = || (told(&mut client, "aof_rewrites_consecutive_failures") == failures).then_some(());
+        clock::poll(PATIENCE, failed).expect("the name is taken");
+    }
+    std::fs::remove_dir(&taken).expect("it is ours");
+    client.line("BGREWRITEAOF");
+    let mended = || (told(&mut client, "aof_rewrites_consecutive_failures") == "0").then_some(());
+    clock::poll(PATIENCE, mended).expect("the name is free");
+    node.stop();
+}
+
+#[test]
 fn a_snapshot_without_a_checksum_is_written_and_read_as_asked() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let file = dir.path().join("dump.rdb");

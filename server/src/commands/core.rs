@@ -12,6 +12,7 @@ use crate::config::Settings;
 pub struct LogFacts {
     pub loading: bool,
     pub load: LoadFacts,
+    pub last_load: SnapshotLoad,
     /// Data is loaded aside, and what there is serves meanwhile.
     pub async_loading: bool,
     /// Whether a snapshot is being written, and since when (Unix seconds).
@@ -27,7 +28,8 @@ pub struct LogFacts {
     pub rewriting: bool,
     pub rewriting_since: i64,
     pub rewrite_scheduled: bool,
-    pub last_rewrite_failed: bool,
+    /// Rewrites that failed since one succeeded.
+    pub rewrite_failures: u64,
     pub last_write_failed: bool,
     pub saves: u64,
     pub rewrites: u64,
@@ -37,6 +39,8 @@ pub struct LogFacts {
     /// Bytes of the append-only files, now and after the last rewrite.
     pub aof_size: u64,
     pub aof_base_size: u64,
+    /// A flush of them is under way.
+    pub flushing: bool,
     /// Bytes that wait to be written.
     pub pending: u64,
     /// End of the log, and how far it is on the disk.
@@ -48,6 +52,13 @@ pub struct LogFacts {
     pub writes: Spread,
     pub writes_last_second: (u64, u64),
     pub flushes: Spread,
+}
+
+/// Keys of the last snapshot that was loaded, and those of it whose time was up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SnapshotLoad {
+    pub loaded: u64,
+    pub expired: u64,
 }
 
 /// How far loading has come.

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::info::Whole;
-use super::{Core, Link, LoadFacts, PrimaryFacts, ReplicaFacts, table};
+use super::{Core, Link, LoadFacts, LogFacts, PrimaryFacts, ReplicaFacts, table};
 use crate::limits::REDIS_VERSION;
 
 /// One section of INFO.
@@ -148,6 +148,8 @@ fn persistence(_whole: &Whole, core: &Core, text: &mut String) {
     let running = |runs: bool, since: i64| if runs { core.now / 1000 - since } else { -1 };
     line(text, "loading", i64::from(core.loading));
     line(text, "async_loading", i64::from(log.async_loading));
+    // Nothing is forked, so nothing is ever copied on write: what the fields of that name say is true.
+    zeros(text, &["current_cow_peak", "current_cow_size", "current_cow_size_age"]);
     let (keys, all) = log.snapshot_keys;
     line(text, "current_fork_perc", format!("{:.2}", percent(keys, all)));
     lines(
@@ -167,6 +169,9 @@ fn persistence(_whole: &Whole, core: &Core, text: &mut String) {
             ("rdb_last_bgsave_time_sec", log.last_save_seconds),
             ("rdb_current_bgsave_time_sec", running(log.saving, log.saving_since)),
             ("rdb_saves", log.saves as i64),
+            ("rdb_last_cow_size", 0),
+            ("rdb_last_load_keys_expired", log.last_load.expired as i64),
+            ("rdb_last_load_keys_loaded", log.last_load.loaded as i64),
             ("aof_enabled", i64::from(core.settings.appendonly)),
             ("aof_rewrite_in_progress", i64::from(log.rewriting)),
             ("aof_rewrite_scheduled", i64::from(log.rewrite_scheduled)),
@@ -174,31 +179,44 @@ fn persistence(_whole: &Whole, core: &Core, text: &mut String) {
             ("aof_current_rewrite_time_sec", running(log.rewriting, log.rewriting_since)),
         ],
     );
-    line(text, "aof_last_bgrewrite_status", status(log.last_rewrite_failed));
+    line(text, "aof_last_bgrewrite_status", status(log.rewrite_failures > 0));
     line(text, "aof_rewrites", log.rewrites);
+    line(text, "aof_rewrites_consecutive_failures", log.rewrite_failures);
     line(text, "aof_last_write_status", status(log.last_write_failed));
+    zeros(text, &["aof_last_cow_size", "module_fork_in_progress", "module_fork_last_cow_size"]);
     if core.settings.appendonly {
-        lines(
-            text,
-            &[
-                ("aof_current_size", log.aof_size as i64),
-                ("aof_base_size", log.aof_base_size as i64),
-                ("aof_pending_rewrite", 0),
-                ("aof_buffer_length", log.pending as i64),
-                ("log_offset", log.offset as i64),
-                ("log_durable_offset", log.durable_offset as i64),
-                ("log_oldest_offset", log.oldest_offset.map_or(-1, |offset| offset as i64)),
-            ],
-        );
-        let (writes, bytes) = log.writes_last_second;
-        line(text, "aof_write_bytes", log.writes);
-        let last = format!("count={writes},avg={}", bytes / writes.max(1));
-        line(text, "aof_write_bytes_last_sec", last);
-        line(text, "aof_fsync_usec", log.flushes);
+        append_only(log, text);
     }
     if core.loading || log.async_loading {
         loading(&log.load, core.now / 1000, text);
     }
+}
+
+fn append_only(log: &LogFacts, text: &mut String) {
+    lines(
+        text,
+        &[
+            ("aof_current_size", log.aof_size as i64),
+            ("aof_base_size", log.aof_base_size as i64),
+            ("aof_pending_rewrite", 0),
+            ("aof_buffer_length", log.pending as i64),
+            ("aof_pending_bio_fsync", i64::from(log.flushing)),
+            // No write waits for a flush.
+            ("aof_delayed_fsync", 0),
+            ("log_offset", log.offset as i64),
+            ("log_durable_offset", log.durable_offset as i64),
+            ("log_oldest_offset", log.oldest_offset.map_or(-1, |offset| offset as i64)),
+        ],
+    );
+    let (writes, bytes) = log.writes_last_second;
+    line(text, "aof_write_bytes", log.writes);
+    let last = format!("count={writes},avg={}", bytes / writes.max(1));
+    line(text, "aof_write_bytes_last_sec", last);
+    line(text, "aof_fsync_usec", log.flushes);
+}
+
+fn zeros(text: &mut String, names: &[&str]) {
+    names.iter().for_each(|name| line(text, name, 0));
 }
 
 /// How far loading has come at `now`, Unix seconds.
@@ -414,7 +432,7 @@ fn torc(whole: &Whole, core: &Core, text: &mut String) {
 #[cfg(test)]
 mod tests {
     use super::super::shell::Shell;
-    use super::super::{LoadFacts, Spread};
+    use super::super::{LoadFacts, SnapshotLoad, Spread};
     use super::{SECTIONS, human};
 
     #[test]
@@ -446,6 +464,34 @@ mod tests {
             "|aof_write_bytes_last_sec:count=4,avg=100|",
         ] {
             assert!(busy.contains(lines), "{lines} in {busy}");
+        }
+    }
+
+    /// Scripts read them by name, and some by place.
+    #[test]
+    fn fields_of_persistence_come_in_the_reference_servers_order() {
+        const FIELDS: &str = "loading async_loading current_cow_peak current_cow_size current_cow_size_age \
+            current_fork_perc current_save_keys_processed current_save_keys_total rdb_changes_since_last_save \
+            rdb_bgsave_in_progress rdb_last_save_time rdb_last_bgsave_status rdb_last_bgsave_time_sec \
+            rdb_current_bgsave_time_sec rdb_saves rdb_last_cow_size rdb_last_load_keys_expired \
+            rdb_last_load_keys_loaded aof_enabled aof_rewrite_in_progress aof_rewrite_scheduled \
+            aof_last_rewrite_time_sec aof_current_rewrite_time_sec aof_last_bgrewrite_status aof_rewrites \
+            aof_rewrites_consecutive_failures aof_last_write_status aof_last_cow_size module_fork_in_progress \
+            module_fork_last_cow_size aof_current_size aof_base_size aof_pending_rewrite aof_buffer_length \
+            aof_pending_bio_fsync aof_delayed_fsync";
+        let mut shell = Shell::new(1);
+        let log = &mut shell.cores[0].node.log;
+        log.last_load = SnapshotLoad { loaded: 7, expired: 2 };
+        log.rewrite_failures = 3;
+        let text = shell.run("INFO persistence");
+        let names: Vec<&str> = text.split('|').filter_map(|line| Some(line.split_once(':')?.0)).collect();
+        let expected: Vec<&str> = FIELDS.split_whitespace().collect();
+        assert_eq!(names[..expected.len()], expected);
+        for lines in [
+            "|rdb_last_load_keys_expired:2|rdb_last_load_keys_loaded:7|",
+            "|aof_last_bgrewrite_status:err|aof_rewrites:0|aof_rewrites_consecutive_failures:3|",
+        ] {
+            assert!(text.contains(lines), "{lines} in {text}");
         }
     }
 

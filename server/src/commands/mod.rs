@@ -58,7 +58,7 @@ mod testing;
 pub use args::Args;
 pub use client::{Client, ClientFlags, ReplyMode};
 pub use client_pause::ClientPause;
-pub use core::{Core, LoadFacts, LogFacts, NodeFacts, Spread};
+pub use core::{Core, LoadFacts, LogFacts, NodeFacts, SnapshotLoad, Spread};
 pub use ctx::{Ctx, Data, Expiry};
 pub use debug::Cut;
 pub use execute::{execute_local, visit_key};
@@ -68,7 +68,7 @@ pub use lookup::{Recent, Table, table};
 pub use outbox::{Effects, Mark, Outbox};
 pub use persistence::{Ask, Task};
 pub use refusals::{
-    admit, admit_now, flags_of_exec, passes_over, refuse_replicated, refuse_unknown_command,
+    admit, admit_now, flags_of_exec, passes_over, refuse_logged, refuse_replicated, refuse_unknown_command,
     refuse_unknown_subcommand,
 };
 pub use replication::{

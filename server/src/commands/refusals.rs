@@ -48,6 +48,16 @@ pub fn passes_over(name: &[u8]) -> bool {
 
 /// Why a command of a primary's stream can never be applied here, as its words show.
 pub fn refuse_replicated(argv: Argv) -> Result<(), String> {
+    judge(argv).map_err(|(name, why)| format!("command '{name}' of the primary: {why}"))
+}
+
+/// The same for a command of a file of the log.
+pub fn refuse_logged(argv: Argv) -> Result<(), String> {
+    judge(argv).map_err(|(name, why)| format!("command '{name}': {why}"))
+}
+
+/// The command's name and why it can never be applied.
+fn judge(argv: Argv) -> Result<(), (String, &'static str)> {
     let name = argv.get(0);
     let why = match table().resolve(name, (argv.len() > 1).then(|| argv.get(1))) {
         None if passes_over(name) => return Ok(()),
@@ -55,7 +65,7 @@ pub fn refuse_replicated(argv: Argv) -> Result<(), String> {
         Some(row) if table().row(row).accepts(argv.len()) => return Ok(()),
         Some(_) => "its number of arguments is wrong here",
     };
-    Err(format!("command '{}' of the primary: {why}", quote(name, QUOTED).escape_ascii()))
+    Err((quote(name, QUOTED).escape_ascii().to_string(), why))
 }
 
 /// What is wrong with a command line that named `row`, if anything: arity, DEBUG where it is not allowed, a

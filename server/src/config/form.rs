@@ -23,8 +23,6 @@ pub enum Form {
     Choice(fn() -> Vec<&'static str>),
     /// One of these words.
     OneOf(&'static [&'static str]),
-    /// Some of these words.
-    SomeOf(&'static [&'static str]),
     Text,
     /// The name of a file or a directory, never a path: whose, and which of the two, as the refusals say.
     Name {
@@ -48,7 +46,7 @@ pub enum Value {
 impl Form {
     /// Whether a directive of this form takes any number of words.
     fn takes_many(self) -> bool {
-        matches!(self, Form::SomeOf(_) | Form::Words(..) | Form::Shape(_))
+        matches!(self, Form::Words(..) | Form::Shape(_))
     }
 
     /// The words of a value that is one text, as in CONFIG SET and in the table's defaults: the reference
@@ -64,11 +62,6 @@ impl Form {
     /// Checks the words of a directive.
     pub fn parse(self, words: &[String]) -> Result<Value, String> {
         match self {
-            Form::SomeOf(choices) => {
-                let chosen: Option<Vec<_>> = words.iter().map(|word| choose(choices, word)).collect();
-                let chosen = chosen.filter(|chosen| !chosen.is_empty());
-                chosen.map(|chosen| Value::Text(chosen.join(" "))).ok_or_else(|| must_be_one_of(choices))
-            }
             Form::Words(_, check) => check(words).map(Value::Text),
             Form::Shape(_) => Ok(Value::Text(words.join(" "))),
             _ => match words {
@@ -104,7 +97,7 @@ impl Form {
             Form::Name { of, kind } if word.contains(['/', '\\']) => {
                 Err(format!("{of} can't be a path, just a {kind}"))
             }
-            Form::Name { .. } | Form::Text | Form::SomeOf(_) | Form::Words(..) | Form::Shape(_) => {
+            Form::Name { .. } | Form::Text | Form::Words(..) | Form::Shape(_) => {
                 Ok(Value::Text(word.to_owned()))
             }
         }
@@ -135,7 +128,6 @@ impl Form {
             Form::Octal(_) => "mode".into(),
             Form::Choice(names) => names().join("|"),
             Form::OneOf(names) => names.join("|"),
-            Form::SomeOf(names) => format!("{} ...", names.join("|")),
             Form::Text => "text".into(),
             Form::Name { kind, .. } => kind.into(),
             Form::Words(shape, _) | Form::Shape(shape) => shape.into(),
@@ -205,6 +197,20 @@ pub fn oom_scores(words: &[String]) -> Result<String, String> {
     } else {
         Err("Invalid oom-score-adj-values, elements must be between -2000 and 2000.".into())
     }
+}
+
+/// `shutdown-on-sigterm` and its like: any of these, each once, and `default` only where there is no other.
+pub fn shutdown_options(words: &[String]) -> Result<String, String> {
+    const DEFAULT: &str = "default";
+    const OPTIONS: [&str; 5] = [DEFAULT, "save", "nosave", "now", "force"];
+    let chosen: Option<Vec<&str>> = words.iter().map(|word| choose(&OPTIONS, word)).collect();
+    let chosen = chosen.filter(|chosen| !chosen.is_empty()).ok_or_else(|| must_be_one_of(&OPTIONS))?;
+    if chosen.contains(&"save") && chosen.contains(&"nosave") {
+        return Err("shutdown options SAVE and NOSAVE can't be used simultaneously".into());
+    }
+    let given = |option: &&str| *option != DEFAULT && chosen.contains(option);
+    let options: Vec<&str> = OPTIONS.into_iter().filter(given).collect();
+    Ok(if options.is_empty() { DEFAULT.into() } else { options.join(" ") })
 }
 
 /// Any words.

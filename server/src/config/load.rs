@@ -237,8 +237,11 @@ impl Loader {
         if !without_effect.is_empty() {
             warnings.push(format!("asked for, but without effect: {}", without_effect.join("; ")));
         }
-        if let Ok(dir) = std::path::absolute(self.settings.get("dir").unwrap_or_default()) {
-            self.settings.kept.insert("dir", dir.to_string_lossy().into_owned());
+        // What messages and CONFIG GET name can be found without knowing where the server was started.
+        if let Ok(dir) = std::path::absolute(&self.settings.dir)
+            && let Some(dir) = dir.to_str()
+        {
+            self.settings.dir = dir.to_owned();
         }
         Ok(Loaded { settings: self.settings, warnings, file })
     }
@@ -399,6 +402,8 @@ mod tests {
             text("-", "save \"\"\nsave 900 1\nsave 300 10").unwrap().get("save").unwrap(),
             "900 1 300 10"
         );
+        assert_eq!(text("-", "save 900 1\nsave \"300 10\"").unwrap().get("save").unwrap(), "900 1 300 10");
+        assert!(error("-", "save \" 900 1\"").contains("Invalid save parameters"));
         assert_eq!(
             text("-", "save 900 1").unwrap().get("save").unwrap(),
             "900 1",
@@ -431,6 +436,15 @@ mod tests {
         assert!(text("-", "user default on nopass sanitize-payload ~* &* +@all\naclfile \"\"").is_ok());
     }
 
+    #[test]
+    fn the_directory_is_told_in_full() {
+        let here = std::env::current_dir().unwrap();
+        let dir = |line: &str| text("-", line).unwrap().get("dir").unwrap();
+        assert_eq!(Path::new(&dir("")), here);
+        assert_eq!(Path::new(&dir("dir ./x/y")), here.join("x/y"));
+        assert_eq!((dir("dir /a").as_str(), dir("dir \"\"").as_str()), ("/a", ""));
+    }
+
     /// As the reference server, but that it takes an empty `dbfilename`, with which no snapshot ever succeeds.
     #[test]
     fn names_of_data_files_are_no_paths() {
@@ -461,6 +475,15 @@ mod tests {
             "{warning}"
         );
         assert!(try_load("-", "hz 5").unwrap().warnings.is_empty());
+        for line in ["aof-use-rdb-preamble no", "aof-timestamp-enabled yes", "aof-disable-auto-gc yes"] {
+            let warnings = try_load("-", line).unwrap().warnings;
+            assert!(
+                warnings.len() == 1 && warnings[0].contains(line.split(' ').next().unwrap()),
+                "{warnings:?}"
+            );
+        }
+        let usual = "aof-use-rdb-preamble yes\naof-timestamp-enabled no\naof-disable-auto-gc no";
+        assert!(try_load("-", usual).unwrap().warnings.is_empty());
     }
 
     /// The directives that a distribution's file sets, in its order.

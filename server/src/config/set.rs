@@ -181,6 +181,23 @@ mod tests {
                 failed("maxmemory-clients", "percentage argument must be less or equal to 100"),
             ),
             (&[("save", "900")], failed("save", "Invalid save parameters")),
+            (&[("save", " 5  6 ")], failed("save", "Invalid save parameters")),
+            (&[("save", "5\t6")], failed("save", "Invalid save parameters")),
+            (&[("save", "0 6")], failed("save", "Invalid save parameters")),
+            (
+                &[("shutdown-on-sigterm", "nosave save")],
+                failed(
+                    "shutdown-on-sigterm",
+                    "shutdown options SAVE and NOSAVE can't be used simultaneously",
+                ),
+            ),
+            (
+                &[("shutdown-on-sigint", "save ")],
+                failed(
+                    "shutdown-on-sigint",
+                    "argument(s) must be one of the following: default, save, nosave, now, force",
+                ),
+            ),
         ];
         for (pairs, text) in cases {
             let mut settings = Settings::default();
@@ -200,6 +217,21 @@ mod tests {
         assert_eq!(settings.timeout, 3);
         assert_eq!(set(&mut settings, &[("lua-time-limit", "1"), ("busy-reply-threshold", "2")]), Ok(()));
         assert_eq!(settings.get("lua-time-limit").as_deref(), Some("2"));
+    }
+
+    #[test]
+    fn values_print_as_those_of_the_reference_server() {
+        let mut settings = Settings::default();
+        for (name, value, text) in [
+            ("save", "+5 06", "5 6"),
+            ("save", "1 2 0003 0", "1 2 3 0"),
+            ("shutdown-on-sigterm", "force NOW", "now force"),
+            ("shutdown-on-sigterm", "default save save", "save"),
+            ("shutdown-on-sigterm", "DEFAULT", "default"),
+        ] {
+            assert_eq!(set(&mut settings, &[(name, value)]), Ok(()), "{name} {value}");
+            assert_eq!(settings.get(name).as_deref(), Some(text), "{name} {value}");
+        }
     }
 
     #[test]

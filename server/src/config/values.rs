@@ -133,9 +133,16 @@ pub struct SavePoint {
 
 impl Custom for Vec<SavePoint> {
     fn parse(&mut self, words: &[String]) -> Result<(), String> {
-        let words = parts(words);
+        if let [only] = words
+            && only.is_empty()
+        {
+            self.clear();
+            return Ok(());
+        }
+        // As in the reference server every blank in a word separates, and there is no number between two of them.
+        let words: Vec<&str> = words.iter().flat_map(|word| word.split(' ')).collect();
         let point = |pair: &[&str]| {
-            let (seconds, changes) = (parse::integer(pair[0])?, parse::integer(pair.get(1)?)?);
+            let (seconds, changes) = (pair[0].parse::<i64>().ok()?, pair.get(1)?.parse::<i64>().ok()?);
             let seconds = u32::try_from(seconds).ok().filter(|seconds| *seconds > 0)?;
             Some(SavePoint { seconds, changes: u64::try_from(changes).ok()? })
         };

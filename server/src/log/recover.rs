@@ -103,6 +103,11 @@ impl Scanner {
         }
     }
 
+    /// With a judge of what comes.
+    pub fn judged_by(self, judge: Judge) -> Scanner {
+        Scanner { judge, ..self }
+    }
+
     /// For what a primary sends from `offset` of its history on: what comes out is all that came in, byte for byte.
     pub fn of_stream(offset: u64, judge: Judge) -> Scanner {
         Scanner { is_file: false, judge, ..Scanner::new(offset) }

@@ -1,6 +1,7 @@
 //! Reading snapshots and logs at start: framed here, decoded and applied on the shards, in pieces that keep
 //! what is under way bounded.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -8,6 +9,7 @@ use std::rc::Rc;
 
 use super::mail::{Applied, Encoded, Entries, Mail};
 use super::snapshot::{DB_AUX, OWN_AUX};
+use crate::commands::{SnapshotLoad, refuse_logged};
 use crate::keyspace::{Ring, slot_of};
 use crate::log::{self, Scanner};
 use crate::rdb::{Item, Reader, Step};
@@ -41,7 +43,16 @@ pub struct Underway {
     pub batches: Vec<usize>,
     pub fed: u64,
     pub applied: Applied,
-    pub failure: Option<String>,
+    pub failure: Option<Failure>,
+}
+
+/// What a shard could not take in.
+#[derive(Debug)]
+pub enum Failure {
+    /// An entry of a snapshot, which it names with its offset.
+    Entry(String),
+    /// A command.
+    Command(Box<str>),
 }
 
 impl Underway {
@@ -75,6 +86,13 @@ pub struct Loader<'a, S: Shards> {
     pub stream_db: usize,
     /// Snapshots go where nobody sees them yet.
     pub aside: bool,
+    /// Keys whose time was up then (Unix ms) are told of as expired.
+    pub expired_before: Option<i64>,
+    pub last_snapshot: Option<SnapshotLoad>,
+    /// What is being loaded, for the operator.
+    name: String,
+    /// Bytes fed of all commands, and how far into their file that is; the first one is not past what has been applied.
+    marks: VecDeque<(u64, u64)>,
     batches: Vec<Entries>,
     db: usize,
 }
@@ -143,6 +161,10 @@ impl<'a, S: Shards> Loader<'a, S> {
             is_own: false,
             stream_db: 0,
             aside: false,
+            expired_before: None,
+            last_snapshot: None,
+            name: "what is loaded".to_owned(),
+            marks: VecDeque::new(),
             batches,
             db: 0,
         }
@@ -155,6 +177,7 @@ impl<'a, S: Shards> Loader<'a, S> {
 
     /// Loads the snapshot that `source` brings.
     pub fn stream(&mut self, mut source: impl Source<S>) -> Result<(), Fault> {
+        self.name = source.name();
         let mut buffer = Vec::new();
         let loaded = self.entries(&mut source, &mut buffer);
         // What is under way is not to arrive behind whatever comes next.
@@ -172,6 +195,7 @@ impl<'a, S: Shards> Loader<'a, S> {
     /// Loads one file of the log; returns the length of its good part. A torn tail is cut off if `torn_allowed`.
     pub fn log(&mut self, path: &Path, torn_allowed: bool) -> Result<u64, Fault> {
         let mut source = Piecewise::open(path)?;
+        self.name.clone_from(&source.name);
         let mut buffer = Vec::new();
         self.fill(&mut source, &mut buffer)?;
         let mut begin = 0;
@@ -198,6 +222,7 @@ impl<'a, S: Shards> Loader<'a, S> {
     fn entries(&mut self, source: &mut impl Source<S>, buffer: &mut Vec<u8>) -> Result<(), Fault> {
         let mut reader = Reader::default().with_checksum(self.compares);
         (self.db, self.is_own, self.stream_db) = (0, false, 0);
+        self.last_snapshot = Some(SnapshotLoad::default());
         loop {
             let mut used = 0;
             let ended = loop {
@@ -255,6 +280,9 @@ impl<'a, S: Shards> Loader<'a, S> {
                     offset,
                 });
                 self.keys += 1;
+                let is_expired = expire.zip(self.expired_before).is_some_and(|(at, now)| at < now);
+                let counts = self.last_snapshot.get_or_insert_default();
+                *(if is_expired { &mut counts.expired } else { &mut counts.loaded }) += 1;
                 if batch.bytes.len() >= BATCH {
                     self.flush(home)?;
                 }
@@ -300,13 +328,18 @@ impl<'a, S: Shards> Loader<'a, S> {
         begin: u64,
         torn_allowed: bool,
     ) -> Result<u64, Fault> {
-        let mut scanner = Scanner::new(begin);
+        let mut scanner = Scanner::new(begin).judged_by(refuse_logged);
+        self.marks = VecDeque::from([(self.shards.state().fed, begin)]);
         loop {
             // About as much comes out as goes in.
             let mut whole = Vec::with_capacity(buffer.len() + BATCH);
-            scanner.scan(&buffer, &mut whole).map_err(|damage| source.damage(&damage))?;
+            scanner.scan(&buffer, &mut whole).map_err(|damage| match scanner.is_refused() {
+                true => Fault::new(format!("{} cannot be applied: {damage}", source.name())),
+                false => source.damage(&damage),
+            })?;
             if !whole.is_empty() {
                 self.feed(whole);
+                self.mark(scanner.good());
             }
             while self.shards.state().fed - self.shards.state().applied.bytes > APPLYING {
                 self.wait()?;
@@ -340,21 +373,112 @@ impl<'a, S: Shards> Loader<'a, S> {
         self.shards.send(0, Mail::Apply(bytes));
     }
 
-    fn wait(&mut self) -> Result<(), Fault> {
-        self.shards.turn()?;
-        match self.shards.state().failure.take() {
-            Some(failure) => Err(Fault::new(failure)),
-            None => Ok(()),
+    /// All that has been fed ends at `offset` of the file.
+    fn mark(&mut self, offset: u64) {
+        let Underway { fed, applied, .. } = *self.shards.state();
+        while self.marks.get(1).is_some_and(|(fed, _)| *fed <= applied.bytes) {
+            self.marks.pop_front();
         }
+        self.marks.push_back((fed, offset));
+    }
+
+    fn wait(&mut self) -> Result<(), Fault> {
+        self.turn()?.map_or(Ok(()), Err)
     }
 
     /// Waits until everything under way has arrived.
     fn settle(&mut self) -> Result<(), Fault> {
         let mut failed = None;
         while !self.shards.state().is_idle() {
-            self.shards.turn()?;
-            failed = failed.or(self.shards.state().failure.take());
+            let failure = self.turn()?;
+            failed = failed.or(failure);
         }
-        failed.map_or(Ok(()), |failure| Err(Fault::new(failure)))
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Waits a little; returns what has failed meanwhile.
+    fn turn(&mut self) -> Result<Option<Fault>, Fault> {
+        let applied = self.shards.state().applied.bytes;
+        self.shards.turn()?;
+        let failure = self.shards.state().failure.take();
+        Ok(failure.map(|failure| self.fault(failure, applied)))
+    }
+
+    /// Up to `applied` all was well.
+    fn fault(&self, failure: Failure, applied: u64) -> Fault {
+        let name = &self.name;
+        Fault::new(match failure {
+            Failure::Entry(why) => format!("{name}: {why}"),
+            Failure::Command(why) => {
+                let before = self.marks.iter().rev().find(|(fed, _)| *fed <= applied);
+                let (from, to) =
+                    (before.map_or(0, |mark| mark.1), self.marks.back().map_or(0, |mark| mark.1));
+                format!("{name} cannot be applied: between the offsets {from} and {to}: {why}")
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Applies so many bytes, then fails.
+    struct Failing {
+        underway: Underway,
+        good: u64,
+    }
+
+    impl Shards for Failing {
+        fn send(&mut self, _shard: usize, _mail: Mail) {}
+
+        fn turn(&mut self) -> Result<(), Fault> {
+            let Underway { applied, fed, failure, .. } = &mut self.underway;
+            if applied.bytes < self.good {
+                applied.bytes = self.good;
+            } else {
+                applied.bytes = *fed;
+                *failure = Some(Failure::Command("command 'SYNC': no".into()));
+            }
+            Ok(())
+        }
+
+        fn loaded(&mut self, _bytes: u64) {}
+
+        fn state(&mut self) -> &mut Underway {
+            &mut self.underway
+        }
+    }
+
+    fn load(bytes: &[u8], good: usize) -> String {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("increment");
+        std::fs::write(&path, bytes).expect("it is ours");
+        let mut shards = Failing { underway: Underway::new(1), good: good as u64 };
+        let loaded = Loader::new(&mut shards, Ring::new(1), 1).log(&path, true);
+        let line = loaded.expect_err("something cannot be applied").to_string();
+        line.replace(&*path.to_string_lossy(), "it")
+    }
+
+    #[test]
+    fn what_cannot_be_applied_is_told_with_its_file_and_where_in_it() {
+        let command = b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n";
+        let known = command.repeat(3 * PIECE / command.len());
+        let unknown = [&known, &b"*1\r\n$3\r\nFOO\r\n"[..]].concat();
+        let named =
+            format!("'it' cannot be applied: offset {}: command 'FOO': it is not known here", known.len());
+        assert_eq!(load(&unknown, 0), named);
+        assert_eq!(
+            load(&known, 0),
+            format!("'it' cannot be applied: between the offsets 0 and {}: command 'SYNC': no", known.len())
+        );
+        let (whole, select) = (2 * PIECE / command.len() * command.len(), log::select(0).len());
+        assert_eq!(
+            load(&known, select + whole + 1),
+            format!(
+                "'it' cannot be applied: between the offsets {whole} and {}: command 'SYNC': no",
+                known.len()
+            )
+        );
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use slab::Slab;
 
 use super::files::{Directory, flush_directory};
-use super::loading::{Loader, Shards, Underway};
+use super::loading::{Failure, Loader, Shards, Underway};
 use super::mail::{Mail, Newcomer, Serve};
 use super::progress::Progress;
 use super::shared::Shared;
@@ -311,16 +311,14 @@ impl LogCore {
                 }
                 Mail::Loaded(outcome) => {
                     self.underway.batches[from] -= 1;
-                    if let Err(failure) = outcome {
-                        self.underway.failure.get_or_insert(failure);
+                    if let Err(why) = outcome {
+                        self.underway.failure.get_or_insert(Failure::Entry(why));
                     }
                 }
                 Mail::Applied(applied) => self.underway.applied = applied,
                 Mail::ApplyFailed(why) if self.follows() => self.diverge(&why),
                 Mail::ApplyFailed(why) => {
-                    self.underway
-                        .failure
-                        .get_or_insert(format!("the append-only file cannot be applied: {why}"));
+                    self.underway.failure.get_or_insert(Failure::Command(why));
                 }
                 Mail::Settings(settings) => self.apply_settings(*settings),
                 Mail::Replica(newcomer) => self.welcome(*newcomer),
@@ -596,6 +594,8 @@ impl LogCore {
             facts.durable_offset = journal.durable();
             facts.pending = facts.offset - journal.written().min(facts.offset);
         }
+        let flushes = |operation: &Operation| matches!(operation, Operation::JournalFlush(_));
+        facts.flushing = self.operations.values().any(flushes);
         facts.oldest_offset = self.journal.as_ref().and_then(Journal::oldest);
         (facts.writes, facts.flushes) = (self.figures.writes(), self.figures.flushes());
         facts.writes_last_second = self.figures.last_second(self.published);

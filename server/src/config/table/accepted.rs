@@ -5,13 +5,13 @@
 //! A row moves to `serving` with its feature.
 
 use super::{Form, Setting};
-use crate::config::form::{any_words, event_classes, oom_scores};
+use crate::config::form::{any_words, event_classes, oom_scores, shutdown_options};
 
 /// Numbers that the reference server holds in a C `int`.
 const INT: i64 = i32::MAX as i64;
 const MIB: i64 = 1 << 20;
 
-const SHUTDOWN: &[&str] = &["default", "save", "nosave", "now", "force"];
+const SHUTDOWN: Form = Form::Words("default|save|nosave|now|force ...", shutdown_options);
 
 /// A flag that is set.
 const YES: fn(&str) -> bool = |text| text == "yes";
@@ -122,10 +122,10 @@ pub const PROCESS: &[Setting] = &[
     Setting::kept("hide-user-data-from-log", Form::Flag, "yes", "keep keys and values out of the log"),
     Setting::kept("crash-log-enabled", Form::Flag, "yes", "write a report of a crash"),
     Setting::kept("crash-memcheck-enabled", Form::Flag, "yes", "test the memory after a crash"),
-    Setting::kept("shutdown-on-sigint", Form::SomeOf(SHUTDOWN), "default", "how to shut down on SIGINT")
-        .warn(|how| how.split(' ').any(|word| word == "save"), "nothing is saved at shutdown"),
-    Setting::kept("shutdown-on-sigterm", Form::SomeOf(SHUTDOWN), "default", "how to shut down on SIGTERM")
-        .warn(|how| how.split(' ').any(|word| word == "save"), "nothing is saved at shutdown"),
+    Setting::kept("shutdown-on-sigint", SHUTDOWN, "default", "how to shut down on SIGINT")
+        .warn(|how| how != "default", "it saves as the save points say"),
+    Setting::kept("shutdown-on-sigterm", SHUTDOWN, "default", "how to shut down on SIGTERM")
+        .warn(|how| how != "default", "it saves as the save points say"),
     Setting::kept(
         "oom-score-adj",
         Form::OneOf(&["no", "yes", "relative", "absolute"]),
@@ -407,10 +407,13 @@ pub const PERSISTENCE: &[Setting] = &[
         "check values of RESTORE deeply; they always are",
     ),
     Setting::kept("no-appendfsync-on-rewrite", Form::Flag, "no", "do not flush while rewriting"),
-    Setting::kept("aof-use-rdb-preamble", Form::Flag, "yes", "begin the file with a snapshot"),
-    Setting::kept("aof-timestamp-enabled", Form::Flag, "no", "write the time into the file"),
+    Setting::kept("aof-use-rdb-preamble", Form::Flag, "yes", "begin the file with a snapshot")
+        .warn(|text| text == "no", "the append-only file always begins with a snapshot"),
+    Setting::kept("aof-timestamp-enabled", Form::Flag, "no", "write the time into the file")
+        .warn(YES, "no time is written into the append-only file"),
     Setting::kept("aof-rewrite-incremental-fsync", Form::Flag, "yes", "flush a rewrite in steps"),
-    Setting::kept("aof-disable-auto-gc", Form::Flag, "no", "keep old append-only files"),
+    Setting::kept("aof-disable-auto-gc", Form::Flag, "no", "keep old append-only files")
+        .warn(YES, "old files go once nothing needs them; repl-backlog-disk-size says how many are kept"),
 ];
 
 pub const REPLICATION: &[Setting] = &[

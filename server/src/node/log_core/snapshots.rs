@@ -329,7 +329,7 @@ impl LogCore {
             }
             Purpose::Rewrite => {
                 self.facts.rewrites += 1;
-                self.facts.last_rewrite_failed = !well;
+                self.facts.rewrite_failures = if well { 0 } else { self.facts.rewrite_failures + 1 };
             }
             Purpose::Sync => {}
         }

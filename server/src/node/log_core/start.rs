@@ -12,7 +12,7 @@ impl LogCore {
         if self.settings.appendonly {
             self.load_log(&dir, &dump)?;
         } else if dump.exists() {
-            self.load_files(bytes_of(&dump), |loader| loader.snapshot(&dump))?;
+            self.load_dump(&dump)?;
         }
         let seconds = (clock::monotonic_us() - began) as f64 / 1e6;
         tracing::info!("the data is there after {seconds:.3} s");
@@ -31,9 +31,19 @@ impl LogCore {
         let mut loader = Loader::new(self, ring, databases);
         loader.compares = compares;
         let loaded = load(&mut loader)?;
-        let (keys, bytes) = (loader.keys, loader.bytes);
+        let (keys, bytes, last) = (loader.keys, loader.bytes, loader.last_snapshot);
+        self.facts.last_load = last.unwrap_or(self.facts.last_load);
         tracing::info!("loaded {keys} keys of snapshots and {bytes} bytes of commands");
         Ok(loaded)
+    }
+
+    fn load_dump(&mut self, dump: &Path) -> Result<(), Fault> {
+        // A replica's keys expire when its primary says so, and a base may be followed by what does something to them.
+        let leads = self.settings.replicaof.is_none();
+        self.load_files(bytes_of(dump), |loader| {
+            loader.expired_before = leads.then(clock::unix_ms);
+            loader.snapshot(dump)
+        })
     }
 
     fn load_log(&mut self, dir: &Path, dump: &Path) -> Result<(), Fault> {
@@ -54,7 +64,7 @@ impl LogCore {
             }
             None if dump.exists() => {
                 tracing::info!("no append-only file yet: beginning it with '{}'", dump.display());
-                self.load_files(bytes_of(dump), |loader| loader.snapshot(dump))?;
+                self.load_dump(dump)?;
                 directory.announce_log(&prefix)?;
                 self.directory = Some(directory);
                 self.found(Manifest::new(&prefix));
