@@ -132,11 +132,20 @@ mod tests {
         }
     }
 
+    fn failed(name: &str, why: &str) -> String {
+        format!("CONFIG SET failed (possibly related to argument '{name}') - {why}")
+    }
+
+    fn refuses(cases: &[(&[(&str, &str)], String)]) {
+        for (pairs, text) in cases {
+            let mut settings = Settings::default();
+            assert_eq!(set(&mut settings, pairs).as_ref(), Err(text));
+            assert_eq!(settings, Settings::default(), "{pairs:?} changed something");
+        }
+    }
+
     #[test]
     fn error_texts_are_those_of_the_reference_server() {
-        let failed = |name: &str, why: &str| {
-            format!("CONFIG SET failed (possibly related to argument '{name}') - {why}")
-        };
         let unknown = |name: &str| format!("Unknown option or number of arguments for CONFIG SET - '{name}'");
         let int = "argument couldn't be parsed into an integer";
         let cases: &[(&[(&str, &str)], String)] = &[
@@ -180,6 +189,13 @@ mod tests {
                 &[("maxmemory-clients", "101%")],
                 failed("maxmemory-clients", "percentage argument must be less or equal to 100"),
             ),
+        ];
+        refuses(cases);
+    }
+
+    #[test]
+    fn values_of_several_words_are_taken_as_the_reference_server_takes_them() {
+        refuses(&[
             (&[("save", "900")], failed("save", "Invalid save parameters")),
             (&[("save", " 5  6 ")], failed("save", "Invalid save parameters")),
             (&[("save", "5\t6")], failed("save", "Invalid save parameters")),
@@ -198,12 +214,7 @@ mod tests {
                     "argument(s) must be one of the following: default, save, nosave, now, force",
                 ),
             ),
-        ];
-        for (pairs, text) in cases {
-            let mut settings = Settings::default();
-            assert_eq!(set(&mut settings, pairs).as_ref(), Err(text));
-            assert_eq!(settings, Settings::default(), "{pairs:?} changed something");
-        }
+        ]);
     }
 
     #[test]
