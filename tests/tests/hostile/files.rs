@@ -71,6 +71,26 @@ fn a_log_without_its_manifest_is_not_written_over() {
 }
 
 #[test]
+fn what_a_crash_left_of_a_logs_foundation_is_begun_anew() {
+    if torc::is_stand_in() {
+        return;
+    }
+    let dir = logged();
+    let folder = dir.path().join("appendonlydir");
+    let note = folder.join("temp-appendonly.aof.manifest");
+    std::fs::remove_file(folder.join("appendonly.aof.manifest")).expect("it is there");
+    std::fs::write(&note, "").expect("it is ours");
+    std::fs::remove_file(dir.path().join("dump.rdb")).expect("it was saved at the stop");
+    let node = Node::start(dir.path(), 2, &["--appendfsync", "always"]);
+    assert_eq!(node.client().line("EXISTS a"), Reply::Int(0));
+    node.client().line("SET b 1");
+    node.kill();
+    assert!(!note.exists(), "a manifest has taken its place");
+    let node = Node::start(dir.path(), 1, &[]);
+    assert_eq!(node.client().line("GET b"), Reply::Bulk(b"1".to_vec()));
+}
+
+#[test]
 fn a_log_that_cannot_be_written_is_no_start() {
     if torc::is_stand_in() {
         return;
