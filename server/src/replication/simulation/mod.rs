@@ -193,7 +193,8 @@ impl World {
             assert!(self.env.now < end, "no convergence: {}", self.story());
         }
         let count = self.full_syncs() - begin;
-        let most = 6 * self.nodes.len() as u64;
+        // While writes go on, who cannot keep up and finds nothing kept begins anew, perhaps once a second.
+        let most = 8 * self.nodes.len() as u64;
         assert!(count <= most, "{count} full syncs to heal: {}", self.story());
     }
 
