@@ -9,6 +9,7 @@ mod mix;
 mod out;
 mod report;
 mod scale;
+mod secrets;
 mod sweep;
 mod target;
 mod values;
@@ -26,6 +27,7 @@ use crate::{
 pub use out::{Out, Shown};
 pub use report::{CompareArgs, ReportArgs};
 pub use scale::{AgentArgs, Scale};
+pub use secrets::without_secrets;
 pub use sweep::SweepArgs;
 pub use target::TargetArgs;
 pub use values::objective;
@@ -169,27 +171,6 @@ impl PassArgs {
     }
 }
 
-/// The command line as a report may show it: without passwords.
-pub fn without_secrets(argv: &[String]) -> Vec<String> {
-    let mut hide_next = false;
-    let shown = |word: &String| {
-        let hidden = std::mem::take(&mut hide_next);
-        hide_next = matches!(word.as_str(), "-a" | "--auth");
-        if hidden {
-            return "***".into();
-        }
-        match (word.strip_prefix("--auth="), word.strip_prefix("-a"), word.split_once("://")) {
-            (Some(_), ..) => "--auth=***".into(),
-            (_, Some(password), _) if !password.is_empty() && !word.starts_with("--") => "-a***".into(),
-            (.., Some((scheme, rest))) if rest.contains('@') => {
-                format!("{scheme}://***@{}", rest.rsplit_once('@').map_or("", |(_, place)| place))
-            }
-            _ => word.clone(),
-        }
-    };
-    argv.iter().map(shown).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -291,16 +272,6 @@ mod tests {
         assert_eq!(plan.load, Load::Open { rate: 100.0, arrival: Arrival::Constant, end });
         assert_eq!((plan.key_shape.prefix.as_str(), plan.data.sizes), ("memtier-", Sizes::Fixed(32)));
         assert_eq!(plan.target.to_string(), "127.0.0.3:6379");
-    }
-
-    #[test]
-    fn no_password_is_shown() {
-        let line = "x run -a s3 --auth s3 --auth=s3 -as3 -u redis://me:s3@h/1 --uri=rediss://:s3@h -n 5 --agents a,b";
-        let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
-        let shown = without_secrets(&words).join(" ");
-        let expected =
-            "x run -a *** --auth *** --auth=*** -a*** -u redis://***@h/1 --uri=rediss://***@h -n 5";
-        assert_eq!(shown, format!("{expected} --agents a,b"));
     }
 
     #[test]
