@@ -2,6 +2,9 @@
 //! impossible or its report could not be written, 2 an objective was missed, 3 it ran but its figures do not measure
 //! the server.
 
+// They panic where nobody reads any more: `output` has what takes their place.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 use std::{
     fs,
     process::ExitCode,
@@ -32,7 +35,7 @@ fn main() -> ExitCode {
     match start() {
         Ok(code) => ExitCode::from(code),
         Err(problem) => {
-            eprintln!("torc-loadgen: {problem}");
+            output::tell(&format!("torc-loadgen: {problem}"));
             ExitCode::FAILURE
         }
     }
@@ -66,8 +69,8 @@ fn start() -> Result<u8, String> {
 fn serve(args: &AgentArgs, argv: Vec<String>, stop: &AtomicBool) -> Result<u8, String> {
     let run = |plan: &Plan, hooks: agent::Hooks<'_>| agent::run(plan, hooks, argv.clone());
     let agent = Agent::bind(&args.listen, args.token()?, &run)?;
-    println!("waiting for leaders on {}", agent.address());
-    agent.serve(stop, &|line| eprintln!("torc-loadgen: {line}"));
+    output::print(&format!("waiting for leaders on {}\n", agent.address()))?;
+    agent.serve(stop, &|line| output::tell(&format!("torc-loadgen: {line}")));
     Ok(0)
 }
 
@@ -142,7 +145,7 @@ fn sweep(args: &SweepArgs, argv: Vec<String>, stop: &AtomicBool) -> Result<u8, S
     let env = environment::env(&contestants[0].plan, argv);
     let mut show = |point: &sweep::Point, remaining: usize| {
         if !args.quiet {
-            eprintln!("{}", report::sweep::line(point, &contestants[point.server].name, remaining));
+            output::tell(&report::sweep::line(point, &contestants[point.server].name, remaining));
         }
     };
     let (swept, fault) = sweep::drive(&order, &contestants, env, stop, &mut show)?;

@@ -99,6 +99,12 @@ pub fn print(text: &str) -> Result<(), String> {
     }
 }
 
+/// One line to standard error, as good as it can be: with nobody left to read it there is nobody to tell, and that is no
+/// reason to end (`eprintln!` would).
+pub fn tell(line: &str) {
+    let _ = io::stderr().lock().write_all(format!("{line}\n").as_bytes());
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
