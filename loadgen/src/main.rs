@@ -14,11 +14,10 @@ use std::{
     },
 };
 
-use clap::Parser;
 use torc_loadgen::{
     agent::{self, Agent},
     cli::{
-        AgentArgs, Cli, CompareArgs, Job, Measurement, ReportArgs, SelftestArgs, SweepArgs, compat,
+        self, AgentArgs, CompareArgs, Job, Measurement, ReportArgs, SelftestArgs, SweepArgs, compat,
         without_secrets,
     },
     document::{Document, Verdict},
@@ -43,7 +42,15 @@ fn main() -> ExitCode {
 
 fn start() -> Result<u8, String> {
     let argv: Vec<String> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
-    let cli = Cli::parse_from(compat::translate(argv.clone())?);
+    let cli = match cli::read(compat::translate(argv.clone())?) {
+        Ok(cli) => cli,
+        // Help and version come this way as well. clap's own code for the rest, 2, says here that an objective was missed.
+        Err(said) => {
+            // Nobody may be reading.
+            let _ = said.print();
+            return Ok(u8::from(said.use_stderr()));
+        }
+    };
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         // The second one ends a program that does not heed the first.

@@ -117,6 +117,11 @@ impl SelftestArgs {
     }
 }
 
+/// What `words`, the program's name before them, ask for; help and version are said by way of the error.
+pub fn read(words: Vec<String>) -> Result<Cli, clap::Error> {
+    Cli::try_parse_from(words)
+}
+
 /// A job that is one run.
 pub struct Measurement<'a> {
     pub plan: Plan,
