@@ -52,6 +52,8 @@ pub struct Plan {
     pub data: DataPlan,
     /// SET every key of the range before the run.
     pub prefill: bool,
+    /// Sent in full before the run, for commands that would find nothing to work on.
+    pub preparation: Option<Preparation>,
     /// Least share of reads that find a value, 0 to 1, for the figures to count.
     pub min_hit_rate: Option<f64>,
     pub seed: u64,
@@ -61,6 +63,13 @@ pub struct Plan {
     /// counts what is outstanding as unanswered.
     pub grace: Duration,
     pub objectives: Vec<Objective>,
+}
+
+/// A command that is sent so often, and not measured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Preparation {
+    pub command: CommandPlan,
+    pub times: u64,
 }
 
 /// Processes that make a run together: each does `threads` of `threads * members` parts of it.
@@ -147,6 +156,7 @@ impl Plan {
             mix: mix::set_get(0, 1),
             data: DataPlan::of(16),
             prefill: false,
+            preparation: None,
             min_hit_rate: None,
             seed: 1,
             cpus: Vec::new(),
@@ -172,23 +182,37 @@ impl Plan {
         Self { mix: mix::set_get(0, 1), data, min_hit_rate: Some(1.0), ..Self::fill(target, keys, 0) }
     }
 
-    /// The filling that goes before this plan's run: same keys, values, connections and threads.
-    pub fn prefilling(&self) -> Self {
+    /// The runs that go before this plan's: same keys, values, connections and threads.
+    pub fn preliminaries(&self) -> Vec<Self> {
+        let prepare = |Preparation { command, times }: &Preparation| {
+            self.preliminary(self.keys, vec![command.clone()], *times)
+        };
+        let filling = self.prefill.then(|| self.prefilling());
+        filling.into_iter().chain(self.preparation.as_ref().map(prepare)).collect()
+    }
+
+    fn prefilling(&self) -> Self {
         let keys = KeyRange { pattern: crate::keys::Pattern::Sequential, ..self.keys };
         let mut sets = mix::set_get(1, 0);
         if self.data.expiry.is_some() {
             mix::expire(&mut sets);
         }
+        self.preliminary(keys, sets, keys.len())
+    }
+
+    fn preliminary(&self, keys: KeyRange, mix: Vec<CommandPlan>, requests: u64) -> Self {
         Self {
             pipeline: self.pipeline.max(64),
             mode: PipelineMode::Window,
-            load: Load::Closed(End::Requests(keys.len())),
+            load: Load::Closed(End::Requests(requests)),
             warmup: Duration::ZERO,
             ramp: Duration::ZERO,
             reconnect_interval: None,
+            apart: false,
             keys,
-            mix: sets,
+            mix,
             prefill: false,
+            preparation: None,
             min_hit_rate: None,
             objectives: Vec::new(),
             ..self.clone()
@@ -207,6 +231,13 @@ impl Plan {
 
     pub fn open(&self) -> bool {
         matches!(self.load, Load::Open { .. })
+    }
+
+    /// When the measured part is over.
+    pub fn end(&self) -> End {
+        match self.load {
+            Load::Closed(end) | Load::Open { end, .. } => end,
+        }
     }
 
     /// Threads of all members together.
@@ -363,6 +394,8 @@ mod tests {
         assert_eq!(apart(mix::set_get(1, 2), 7).shares(7), [0..2, 2..7]);
         let problem = apart(mix::set_get(4, 1), 1).check().expect_err("two of one");
         assert!(problem.contains("leaves SET without any of a thread's 1 connections"), "{problem}");
+        let filled = Plan { prefill: true, ..five.clone() };
+        assert_eq!(filled.preliminaries()[0].check(), Ok(()), "a filling keeps nothing apart");
         let closed = Plan { load: Load::Closed(End::Requests(1)), ..five };
         assert!(closed.check().expect_err("no rate").contains("open loop"));
     }

@@ -193,6 +193,25 @@ fn commands_of_every_kind_are_understood_by_the_server() {
     assert!(redis.ask("INFO keyspace").contains("expires=") || ttl.starts_with(":5"), "{ttl}");
 }
 
+/// A range of a list that is not there costs the server next to nothing.
+#[test]
+fn ranges_are_read_from_a_list_that_was_filled_before() {
+    let redis = Redis::start();
+    for (test, replied) in
+        [("lrange_100", 100), ("lrange_300", 300), ("lrange_500", 500), ("lrange_600", 600)]
+    {
+        redis.ask("FLUSHALL");
+        let report = redis.report(&format!("run -n 20 -c 4 -t 2 -d 5 --tests {test}"));
+        let range = &report.results[0];
+        // *100 and as many values of five bytes.
+        assert_eq!((range.answered, range.bytes_received), (20, 20 * (6 + replied * 11)), "{test}");
+        assert_eq!(redis.ask("LLEN mylist").lines().next(), Some(":600"), "{test}");
+    }
+    assert_eq!(redis.calls("lpush"), 4 * 600);
+    redis.report("run -n 1000 --tests lrange_100");
+    assert_eq!(redis.calls("lpush"), 4 * 600 + 1000, "as many as the run has requests, as redis-benchmark");
+}
+
 #[test]
 fn verification_names_the_value_that_was_changed_and_the_key_that_is_gone() {
     let redis = Redis::start();

@@ -7,6 +7,7 @@ use clap::Args;
 use super::data::{Patterns, pattern};
 use crate::{
     keys::Pattern,
+    plan::{End, Preparation},
     traffic::{
         mix::{self, CommandPlan},
         named,
@@ -30,7 +31,7 @@ pub struct Mix {
     /// A file of commands, one a line
     #[arg(long, conflicts_with_all = ["ratio", "command"])]
     command_file: Option<PathBuf>,
-    /// Tests of redis-benchmark by name, in equal parts, e.g. set,get,lpush
+    /// Tests of redis-benchmark by name, in equal parts, e.g. set,get,lpush; before lrange ones mylist is filled
     #[arg(long, value_delimiter = ',', conflicts_with_all = ["ratio", "command", "command_file"])]
     tests: Vec<String>,
 }
@@ -59,6 +60,15 @@ impl Mix {
             command.pattern = command.pattern.or(Some(patterns.sets));
         }
         Ok(apart(commands))
+    }
+
+    /// What the tests need to find on the server, in a run that ends with `end`.
+    pub fn preparation(&self, end: End) -> Option<Preparation> {
+        let requests = match end {
+            End::Requests(requests) => Some(requests),
+            End::Time(_) => None,
+        };
+        named::preparation(&self.tests, requests)
     }
 
     fn given(&self) -> Result<Vec<CommandPlan>, String> {

@@ -159,7 +159,7 @@ impl RunArgs {
         if plan.data.expiry.is_some() {
             crate::traffic::mix::expire(&mut mix);
         }
-        Ok(Plan { mix, ..plan })
+        Ok(Plan { mix, preparation: self.mix.preparation(plan.end()), ..plan })
     }
 }
 

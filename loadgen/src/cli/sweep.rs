@@ -101,7 +101,8 @@ impl SweepArgs {
                 if plan.data.expiry.is_some() {
                     crate::traffic::mix::expire(&mut mix);
                 }
-                let plan = Plan { load, warmup: self.warmup, mix: mix.clone(), ..plan };
+                let preparation = self.mix.preparation(plan.end());
+                let plan = Plan { load, warmup: self.warmup, mix: mix.clone(), preparation, ..plan };
                 plan.check()?;
                 Ok(Contestant { name: name.clone(), plan })
             })

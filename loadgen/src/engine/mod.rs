@@ -46,7 +46,11 @@ pub enum Fault {
         what: &'static str,
         error: io::Error,
     },
-    Prefill(String),
+    /// What goes before the run failed.
+    Before {
+        what: String,
+        problem: String,
+    },
 }
 
 impl fmt::Display for Fault {
@@ -58,7 +62,7 @@ impl fmt::Display for Fault {
                 write!(out, "{fault} (connection {number} of {all})")
             }
             Self::Machine { what, error } => write!(out, "{what}: {error}"),
-            Self::Prefill(problem) => write!(out, "prefill: {problem}"),
+            Self::Before { what, problem } => write!(out, "filling by {what} before the run: {problem}"),
         }
     }
 }
@@ -95,13 +99,12 @@ pub fn run_watched(plan: &Plan, stop: &AtomicBool, watch: &mut dyn FnMut(&Second
 pub fn run_hooked(plan: &Plan, hooks: Hooks<'_>) -> Result<Outcome, Fault> {
     let Hooks { stop, gate, watch } = hooks;
     plan.check().map_err(Fault::Plan)?;
-    if plan.prefill {
-        let filling = plan.prefilling();
-        let filled = run(&filling, stop)?;
+    for before in plan.preliminaries() {
+        let filled = run(&before, stop)?;
         let counts = filled.counts();
         if counts.failed() + filled.incidents.lost > 0 || filled.incidents.interrupted {
-            let reasons = crate::verdict::judge(&filling, &filled).reasons;
-            return Err(Fault::Prefill(reasons.join("; ")));
+            let reasons = crate::verdict::judge(&before, &filled).reasons;
+            return Err(Fault::Before { what: before.mix[0].name.clone(), problem: reasons.join("; ") });
         }
     }
     let clock = Clock::start();
