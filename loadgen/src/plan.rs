@@ -11,6 +11,7 @@ use crate::{
     traffic::{
         keys::share,
         mix::{self, CommandPlan},
+        template,
         values::DataPlan,
     },
     verdict::Objective,
@@ -124,6 +125,21 @@ pub struct KeyShape {
 
 /// Of all threads together; eight bytes each.
 pub const MAX_BACKLOG: u64 = 1_000_000;
+
+/// Largest backlog that may be asked for.
+const LARGEST_BACKLOG: u64 = 100_000_000;
+
+/// Of all threads together: more than the ports of a dozen addresses.
+const MAX_CLIENTS: usize = 1_000_000;
+
+/// Bytes of a key, and of its prefix alone.
+const MAX_KEY: usize = 64 << 10;
+
+/// Bytes of a request: what servers take of one (client-query-buffer-limit).
+const MAX_REQUEST: usize = 1 << 30;
+
+/// Bytes of the largest requests of all threads, each of which keeps its own.
+const MAX_REQUESTS: usize = 4 << 30;
 
 /// Of one process.
 const MAX_THREADS: usize = 1024;
@@ -281,6 +297,8 @@ impl Plan {
             "clients, threads and pipeline must be at least 1".into()
         } else if self.threads > MAX_THREADS || self.team.members > MAX_THREADS {
             format!("more than {MAX_THREADS} threads")
+        } else if self.clients > MAX_CLIENTS {
+            format!("clients {} are more than {MAX_CLIENTS}", self.clients)
         } else if self.team.member >= self.team.members {
             "a member of no team".into()
         } else if self.clients < self.all_threads() {
@@ -294,6 +312,7 @@ impl Plan {
             self.check_keys()?;
             self.check_mix()?;
             self.data.check()?;
+            self.check_sizes()?;
             return self.check_load();
         };
         Err(problem)
@@ -306,12 +325,39 @@ impl Plan {
         if self.keys.last == u64::MAX {
             return Err("key-maximum must be below 2^64 - 1".into());
         }
+        let Self { key_shape: KeyShape { prefix, width }, .. } = self;
+        for (option, bytes) in [("key-width", *width), ("key-prefix", prefix.len())] {
+            if bytes > MAX_KEY {
+                return Err(format!("{option}: {bytes} bytes, and a key has at most {MAX_KEY}"));
+            }
+        }
         let digits = self.keys.last.max(1).ilog10() as usize + 1;
         let (needed, width) = (self.key_shape.prefix.len() + digits, self.key_shape.width);
         if width > 0 && needed > width {
             return Err(format!("key-width {width} is too narrow: the last key needs {needed} bytes"));
         }
         self.key_law.check(&self.keys)
+    }
+
+    /// That the largest request of the mix can be sent, and kept by every thread.
+    fn check_sizes(&self) -> Result<(), String> {
+        let (key, value) = (self.key_shape.width.max(self.key_shape.prefix.len()), self.data.sizes.largest());
+        let sizes = self.mix.iter().map(|command| template::largest(&command.words, key, value));
+        for (bytes, command) in sizes.zip(&self.mix) {
+            let all = bytes.saturating_mul(self.threads);
+            if bytes > MAX_REQUEST {
+                let problem =
+                    format!("requests of up to {bytes} bytes, and servers take at most {MAX_REQUEST}");
+                return Err(format!("{}: {problem} (data-size, key-width)", command.name));
+            } else if all > MAX_REQUESTS {
+                let problem = format!("requests of up to {bytes} bytes on each of {} threads", self.threads);
+                return Err(format!(
+                    "{}: {problem} are more than {MAX_REQUESTS} (data-size, threads)",
+                    command.name
+                ));
+            }
+        }
+        Ok(())
     }
 
     fn check_mix(&self) -> Result<(), String> {
@@ -340,7 +386,9 @@ impl Plan {
             Load::Open { .. } if self.mode == PipelineMode::Batch => {
                 Err("batches have no arrival schedule: pipeline-mode batch excludes rate".into())
             }
-            Load::Open { .. } if self.max_backlog == 0 => Err("max-backlog must be at least 1".into()),
+            Load::Open { .. } if !(1..=LARGEST_BACKLOG).contains(&self.max_backlog) => {
+                Err(format!("max-backlog {} is not between 1 and {LARGEST_BACKLOG}", self.max_backlog))
+            }
             _ if self.apart => self.check_apart(),
             _ => Ok(()),
         }
@@ -403,11 +451,23 @@ mod tests {
     #[test]
     fn impossible_plans_say_why() {
         type Spoil = fn(&mut Plan);
+        // Ten values a request.
+        fn tens() -> Vec<CommandPlan> {
+            vec![crate::traffic::named::command("mset").expect("it exists")]
+        }
         let open = |rate| Load::Open { rate, arrival: Arrival::Poisson, end: End::Requests(1) };
         assert!(Plan { load: open(0.0), ..plan() }.check().expect_err("rate").contains("not between"));
-        let cases: [(Spoil, &str); 9] = [
+        let cases: [(Spoil, &str); 14] = [
             (|p| p.clients = 0, "at least 1"),
             (|p| p.threads = 2, "cannot feed"),
+            (|p| p.clients = usize::MAX, "clients 18446744073709551615 are more than"),
+            (|p| p.key_shape.width = usize::MAX, "key-width: 18446744073709551615 bytes"),
+            (|p| p.key_shape = KeyShape { prefix: "k".repeat(70_000), width: 0 }, "key-prefix: 70000 bytes"),
+            (|p| (p.mix, p.data) = (tens(), DataPlan::of(200 << 20)), "MSET: requests of up to 2097152"),
+            (
+                |p| (p.mix, p.data, p.threads, p.clients) = (tens(), DataPlan::of(5 << 20), 100, 100),
+                "100 threads",
+            ),
             (|p| p.keys.first = 1000, "above key-maximum"),
             (|p| p.key_shape.width = 6, "needs 7 bytes"),
             (|p| p.mix.clear(), "sends nothing"),

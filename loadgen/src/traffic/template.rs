@@ -238,6 +238,17 @@ impl Builder<'_> {
     }
 }
 
+/// Bytes of the largest request of `words`, with keys and values of so many bytes.
+pub fn largest(words: &[Vec<u8>], key: usize, value: usize) -> usize {
+    let bytes = |part: Part| match part {
+        Part::Text(text) => text.len(),
+        Part::Filled(Filling::Key) => key,
+        Part::Filled(Filling::Data) => value,
+        Part::Filled(_) => DIGITS + 2,
+    };
+    words.iter().flat_map(|word| parts(word)).map(bytes).fold(0, usize::saturating_add)
+}
+
 /// A word as text and placeholders.
 fn parts(word: &[u8]) -> Vec<Part> {
     let mut parts = Vec::new();
