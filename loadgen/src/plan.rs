@@ -126,6 +126,9 @@ pub struct KeyShape {
 /// Of all threads together; eight bytes each.
 pub const MAX_BACKLOG: u64 = 1_000_000;
 
+/// Arrivals per second of all threads together: one a nanosecond.
+pub const MAX_RATE: f64 = 1e9;
+
 /// Largest backlog that may be asked for.
 const LARGEST_BACKLOG: u64 = 100_000_000;
 
@@ -380,8 +383,11 @@ impl Plan {
 
     fn check_load(&self) -> Result<(), String> {
         match self.load {
-            Load::Open { rate, .. } if !rate.is_finite() || rate <= 0.0 || rate > 1e9 => {
-                Err(format!("rate {rate} is not between 0 and 1e9 per second"))
+            Load::Open { rate, .. } if !rate.is_finite() || rate <= 0.0 || rate > MAX_RATE => {
+                Err(format!("rate {rate} is not between 0 and {MAX_RATE:e} per second"))
+            }
+            _ if matches!(self.end(), End::Requests(0) | End::Time(Duration::ZERO)) => {
+                Err("a run of no requests, or of no time, measures nothing".into())
             }
             Load::Open { .. } if self.mode == PipelineMode::Batch => {
                 Err("batches have no arrival schedule: pipeline-mode batch excludes rate".into())

@@ -33,7 +33,7 @@ pub struct Data {
     #[arg(short = 'd', long)]
     data_size: Option<usize>,
     /// Bytes of a value, evenly between these
-    #[arg(long, value_parser = values::range, value_name = "FROM-TO", conflicts_with = "data_size")]
+    #[arg(long, allow_hyphen_values = true, value_parser = values::range, value_name = "FROM-TO", conflicts_with = "data_size")]
     data_size_range: Option<(u64, u64)>,
     /// Bytes of values and how often they come, e.g. 32:9,1024:1
     #[arg(long, value_parser = values::size_list, conflicts_with_all = ["data_size", "data_size_range"])]
@@ -42,7 +42,7 @@ pub struct Data {
     #[arg(short = 'R', long)]
     random_data: bool,
     /// Seconds that SETs let their keys live, evenly between these
-    #[arg(long, value_parser = values::range, value_name = "FROM-TO")]
+    #[arg(long, allow_hyphen_values = true, value_parser = values::range, value_name = "FROM-TO")]
     expiry_range: Option<(u64, u64)>,
     /// Values carry key, version and checksum, and GETs check them
     #[arg(long)]

@@ -16,7 +16,7 @@ mod values;
 
 use std::time::Duration;
 
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::{
     keys::{KeyRange, Pattern},
@@ -96,7 +96,7 @@ pub struct PassArgs {
 #[derive(Args, Debug)]
 pub struct SelftestArgs {
     /// Length of each measurement
-    #[arg(long, value_parser = values::duration, default_value = "3")]
+    #[arg(long, allow_hyphen_values = true, value_parser = values::length, default_value = "3")]
     test_time: Duration,
     /// CPUs of the generator and of the responder
     #[arg(long, value_delimiter = ',', default_value = "0,1")]
@@ -119,7 +119,19 @@ impl SelftestArgs {
 
 /// What `words`, the program's name before them, ask for; help and version are said by way of the error.
 pub fn read(words: Vec<String>) -> Result<Cli, clap::Error> {
-    Cli::try_parse_from(words)
+    Cli::from_arg_matches(&command().try_get_matches_from(words)?)
+}
+
+/// The command line's description. A number below 0 is a value, which its option refuses by name, and no option of its
+/// own; `-3` behind an option that may stand without a value remains one.
+fn command() -> clap::Command {
+    let below_zero = |argument: clap::Arg| {
+        let wants = argument.get_action().takes_values()
+            && !argument.is_positional()
+            && argument.get_num_args().is_none_or(|count| count.min_values() > 0);
+        if wants { argument.allow_negative_numbers(true) } else { argument }
+    };
+    Cli::command().mut_subcommands(|job| job.mut_args(below_zero))
 }
 
 /// A job that is one run.
@@ -196,7 +208,7 @@ mod tests {
     }
 
     fn problem(line: &str) -> String {
-        match Cli::try_parse_from(line.split(' ')) {
+        match read(line.split(' ').map(str::to_owned).collect()) {
             Ok(cli) => planned(&cli).and_then(|plan| plan.check()).expect_err(line),
             Err(error) => error.to_string(),
         }
@@ -293,6 +305,19 @@ mod tests {
             ("loadgen run --rfr all", "needs --cluster"),
             ("loadgen run --hotspot 2:1", "between 0 and 1"),
             ("loadgen run --warmup soon", "no time"),
+            ("loadgen run --run-count 0", "'--run-count <RUN_COUNT>': it must be at least 1"),
+            ("loadgen run -n 0", "'--requests <REQUESTS>': it must be at least 1"),
+            ("loadgen run --test-time 0ms", "'--test-time <TEST_TIME>': it must be above 0"),
+            ("loadgen run -c 0", "'--clients <CLIENTS>': it must be at least 1"),
+            ("loadgen sweep -u a=b --rates 0", "'--rates <RATES>': it must be at least 1"),
+            ("loadgen sweep -u a=b --test-time 0", "'--test-time <TEST_TIME>': it must be above 0"),
+            ("loadgen selftest --test-time 0", "'--test-time <TEST_TIME>': it must be above 0"),
+            ("loadgen run --rate -5", "'-5' for '--rate <RATE>': wanted a number per second"),
+            ("loadgen run --rate=nan", "'nan' for '--rate <RATE>'"),
+            ("loadgen run -n -5", "'-5' for '--requests <REQUESTS>'"),
+            ("loadgen run --warmup -5s", "'-5s' for '--warmup <WARMUP>'"),
+            ("loadgen run --key-minimum -1", "'-1' for '--key-minimum <KEY_MINIMUM>'"),
+            ("loadgen run --data-size-range -5-9", "'-5-9' for '--data-size-range <FROM-TO>'"),
         ] {
             assert!(problem(line).contains(words), "{line}: {}", problem(line));
         }

@@ -31,25 +31,25 @@ pub struct SweepArgs {
     #[arg(long, value_enum, default_value = "poisson")]
     arrival: Arrival,
     /// Arrivals per second that the search starts from
-    #[arg(long, default_value_t = 1000.0)]
+    #[arg(long, default_value_t = 1000.0, value_parser = values::rate)]
     start_rate: f64,
     /// Rate that is never exceeded
-    #[arg(long, default_value_t = 1e7)]
+    #[arg(long, default_value_t = 1e7, value_parser = values::rate)]
     max_rate: f64,
     /// Fixed rates, between a tenth and eleven tenths of the best server's knee
-    #[arg(long, default_value_t = 12)]
+    #[arg(long, default_value_t = 12, value_parser = values::count::<usize>)]
     rates: usize,
     /// Repetitions of every fixed rate
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 3, value_parser = values::count::<usize>)]
     run_count: usize,
     /// Length of a measurement of the search
-    #[arg(long, value_parser = values::duration, default_value = "10")]
+    #[arg(long, allow_hyphen_values = true, value_parser = values::length, default_value = "10")]
     search_time: Duration,
     /// Length of a measurement at a fixed rate
-    #[arg(long, value_parser = values::duration, default_value = "30")]
+    #[arg(long, allow_hyphen_values = true, value_parser = values::length, default_value = "30")]
     test_time: Duration,
     /// What is due in this time before each measurement is not measured
-    #[arg(long, value_parser = values::duration, default_value = "2")]
+    #[arg(long, allow_hyphen_values = true, value_parser = values::duration, default_value = "2")]
     warmup: Duration,
     /// Empty each server (FLUSHALL) before the search and before each repetition: its data is lost
     #[arg(long)]
