@@ -370,6 +370,13 @@ impl Plan {
         if self.mix.len() > MAX_COMMANDS {
             return Err(format!("{} commands; at most {MAX_COMMANDS} can be measured apart", self.mix.len()));
         }
+        let weights: u64 = self.mix.iter().map(|command| u64::from(command.weight)).sum();
+        if weights > mix::MAX_WEIGHTS {
+            return Err(format!(
+                "ratio, command-ratio: weights add up to {weights}, at most {}",
+                mix::MAX_WEIGHTS
+            ));
+        }
         match self.min_hit_rate {
             Some(rate) if !(0.0..=1.0).contains(&rate) => {
                 Err(format!("min-hit-rate {rate} is not between 0 and 1"))
@@ -463,7 +470,7 @@ mod tests {
         }
         let open = |rate| Load::Open { rate, arrival: Arrival::Poisson, end: End::Requests(1) };
         assert!(Plan { load: open(0.0), ..plan() }.check().expect_err("rate").contains("not between"));
-        let cases: [(Spoil, &str); 14] = [
+        let cases: [(Spoil, &str); 15] = [
             (|p| p.clients = 0, "at least 1"),
             (|p| p.threads = 2, "cannot feed"),
             (|p| p.clients = usize::MAX, "clients 18446744073709551615 are more than"),
@@ -477,6 +484,7 @@ mod tests {
             (|p| p.keys.first = 1000, "above key-maximum"),
             (|p| p.key_shape.width = 6, "needs 7 bytes"),
             (|p| p.mix.clear(), "sends nothing"),
+            (|p| p.mix = mix::set_get(u32::MAX, 1), "add up to 4294967296"),
             (|p| p.key_law.zipf_exponent = 0.0, "key-zipf-exp"),
             (|p| p.key_law.median = Some(5000.0), "outside the keys"),
             (|p| p.data.verify = true, "at least 24 bytes"),
