@@ -84,6 +84,12 @@ fn failures(outcome: &Outcome) -> Vec<String> {
             text(&incidents.lost_text)
         ));
     }
+    if incidents.strayed > 0 {
+        reasons.push(format!(
+            "{} reads for replicas only went to primaries that had lost theirs",
+            incidents.strayed
+        ));
+    }
     if incidents.interrupted {
         reasons.push("stopped before its end".into());
     }
@@ -291,6 +297,13 @@ mod tests {
         assert!(lagging(60, 100).contains("lag p99 60 µs"));
         assert_eq!(lagging(60, 700), "");
         assert!(lagging(80, 700).contains("ran late"));
+    }
+
+    #[test]
+    fn reads_that_missed_the_replicas_spoil_the_run() {
+        let mut outcome = sound();
+        outcome.incidents.strayed = 3;
+        assert_eq!(reasons(&outcome), "3 reads for replicas only went to primaries that had lost theirs");
     }
 
     #[test]

@@ -487,6 +487,7 @@ impl<'a> Worker<'a> {
         }
         if let Some(cluster) = &mut self.cluster {
             cluster.give_up(recorder, now);
+            self.ended.incidents.strayed = cluster.strayed();
         }
         if let Work::Open(open) = work {
             open.notice(now, recorder);
