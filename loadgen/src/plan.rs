@@ -135,6 +135,12 @@ const LARGEST_BACKLOG: u64 = 100_000_000;
 /// Of all threads together: more than the ports of a dozen addresses.
 const MAX_CLIENTS: usize = 1_000_000;
 
+/// Requests outstanding on all connections together.
+const MAX_WINDOW: usize = 10_000_000;
+
+/// How long connecting may take by the plan.
+const MAX_CONNECTING: Duration = Duration::from_secs(3600);
+
 /// Bytes of a key, and of its prefix alone.
 const MAX_KEY: usize = 64 << 10;
 
@@ -221,7 +227,7 @@ impl Plan {
 
     fn preliminary(&self, keys: KeyRange, mix: Vec<CommandPlan>, requests: u64) -> Self {
         Self {
-            pipeline: self.pipeline.max(64),
+            pipeline: self.pipeline.max((MAX_WINDOW / self.clients).min(64)),
             mode: PipelineMode::Window,
             load: Load::Closed(End::Requests(requests)),
             warmup: Duration::ZERO,
@@ -302,6 +308,14 @@ impl Plan {
             format!("more than {MAX_THREADS} threads")
         } else if self.clients > MAX_CLIENTS {
             format!("clients {} are more than {MAX_CLIENTS}", self.clients)
+        } else if self.clients.saturating_mul(self.pipeline) > MAX_WINDOW {
+            let (clients, pipeline) = (self.clients, self.pipeline);
+            format!(
+                "pipeline {pipeline} on {clients} connections: more than {MAX_WINDOW} requests outstanding"
+            )
+        } else if self.connect_stagger.saturating_mul(self.clients as u32) > MAX_CONNECTING {
+            let (stagger, most) = (self.connect_stagger, MAX_CONNECTING);
+            format!("connect-stagger {stagger:?} for {} connections: more than {most:?} in all", self.clients)
         } else if self.team.member >= self.team.members {
             "a member of no team".into()
         } else if self.clients < self.all_threads() {
@@ -470,10 +484,15 @@ mod tests {
         }
         let open = |rate| Load::Open { rate, arrival: Arrival::Poisson, end: End::Requests(1) };
         assert!(Plan { load: open(0.0), ..plan() }.check().expect_err("rate").contains("not between"));
-        let cases: [(Spoil, &str); 15] = [
+        let cases: [(Spoil, &str); 17] = [
             (|p| p.clients = 0, "at least 1"),
             (|p| p.threads = 2, "cannot feed"),
             (|p| p.clients = usize::MAX, "clients 18446744073709551615 are more than"),
+            (|p| (p.clients, p.pipeline) = (30, 1_000_000), "pipeline 1000000 on 30 connections"),
+            (
+                |p| (p.clients, p.connect_stagger) = (50, Duration::from_secs(999)),
+                "connect-stagger 999s for 50",
+            ),
             (|p| p.key_shape.width = usize::MAX, "key-width: 18446744073709551615 bytes"),
             (|p| p.key_shape = KeyShape { prefix: "k".repeat(70_000), width: 0 }, "key-prefix: 70000 bytes"),
             (|p| (p.mix, p.data) = (tens(), DataPlan::of(200 << 20)), "MSET: requests of up to 2097152"),

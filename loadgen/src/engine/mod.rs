@@ -18,6 +18,7 @@ use std::{
         mpsc,
     },
     thread,
+    time::Duration,
 };
 
 use crate::{
@@ -32,6 +33,9 @@ use open::{Opened, Site};
 use recorder::{Exchange, Recorder};
 use work::Work;
 use worker::{Ended, Kit, Worker};
+
+/// How long a pause goes on before it looks at the stop flag.
+const GLANCE: Duration = Duration::from_millis(20);
 
 /// Why a run could not be made at all.
 #[derive(Debug)]
@@ -132,11 +136,11 @@ fn connect(plan: &Plan, site: &Site, clock: Clock, stop: &AtomicBool) -> Result<
     for share in shares {
         let mut own = Vec::with_capacity(share);
         for lane in 0..share {
+            if opened > 0 && !plan.connect_stagger.is_zero() {
+                pause(plan.connect_stagger, stop);
+            }
             if stop.load(Ordering::Relaxed) {
                 return Err(Fault::Plan("stopped before all connections were open".into()));
-            }
-            if opened > 0 && !plan.connect_stagger.is_zero() {
-                thread::sleep(plan.connect_stagger);
             }
             let before = clock.ns();
             let connection = (opened > 0).then_some((opened + 1, all));
@@ -147,6 +151,16 @@ fn connect(plan: &Plan, site: &Site, clock: Clock, stop: &AtomicBool) -> Result<
         streams.push(own);
     }
     Ok((streams, Connects { opened: opened as u64, time }))
+}
+
+/// Sleeps for `time`, or until `stop` turns true.
+fn pause(time: Duration, stop: &AtomicBool) {
+    let mut left = time;
+    while !left.is_zero() && !stop.load(Ordering::Relaxed) {
+        let nap = left.min(GLANCE);
+        thread::sleep(nap);
+        left -= nap;
+    }
 }
 
 /// What all threads of a run share.

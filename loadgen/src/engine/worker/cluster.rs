@@ -18,7 +18,7 @@ use super::{
         recorder::{Recorder, SECOND, Stamps},
         work::{Due, Work},
     },
-    Worker,
+    AT_ONCE, Worker,
 };
 use crate::link::{
     Address, Dialer, Fault, Peer, ReadFrom, Role,
@@ -202,7 +202,13 @@ impl Cluster {
                 sent = true;
             }
         }
-        while let Some((node, staged)) = self.held.take().or_else(|| self.draw(worker, work, recorder, now)) {
+        for turn in 0.. {
+            if turn == AT_ONCE {
+                worker.hurried = true;
+                break;
+            }
+            let next = self.held.take().or_else(|| self.draw(worker, work, recorder, now));
+            let Some((node, staged)) = next else { break };
             if self.nodes[node].stage.is_empty()
                 && let Some(index) = self.room(node, worker, work)
             {
