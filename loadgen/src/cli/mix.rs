@@ -19,7 +19,7 @@ pub struct Mix {
     /// SET:GET; whoever's turn it is, each has its share to within one request
     #[arg(long, default_value = "1:10", value_parser = ratio)]
     ratio: (u32, u32),
-    /// A command with placeholders __key__ __data__ __rand_int__ __seq__ __score__; may be repeated
+    /// A command with placeholders __key__ __data__ __rand_int__ __seq__ __score__ __expiry__; may be repeated
     #[arg(long, conflicts_with = "ratio")]
     command: Vec<String>,
     /// Weights of the --commands, in their order; they take turns as SET and GET do

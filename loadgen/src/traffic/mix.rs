@@ -17,6 +17,9 @@ impl CommandPlan {
     /// A command as it is typed: words, with quotes around those that hold blanks.
     pub fn parse(line: &str) -> Result<Self, String> {
         let words = split(line).map_err(|problem| format!("command {line:?}: {problem}"))?;
+        for word in &words {
+            super::template::check(word).map_err(|problem| format!("command {line:?}: {problem}"))?;
+        }
         let name = words.first().filter(|word| !word.is_empty()).ok_or("a command without a name")?;
         let name = String::from_utf8_lossy(name).to_uppercase();
         Ok(Self { name, words, weight: 1, pattern: None })
