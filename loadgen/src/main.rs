@@ -95,7 +95,7 @@ fn load(measurement: &Measurement<'_>, argv: &[String], stop: &AtomicBool) -> Re
     let mut code = 0;
     let mut delivered = Ok(());
     for number in 1..=out.run_count {
-        let document = run_once(measurement, argv, stop)?;
+        let document = run_once(&measurement.repetition(number - 1), argv, stop)?;
         let own = if out.run_count == 1 { output.clone() } else { output.numbered(number) };
         delivered = delivered.and(own.deliver(&document));
         if code == 0 {

@@ -166,6 +166,27 @@ fn a_seed_repeats_a_run_to_the_byte() {
 }
 
 #[test]
+fn repetitions_differ_in_their_seeds_and_each_can_be_repeated() {
+    let redis = Redis::start();
+    let line = "run -n 3000 -c 1 -P 9 --ratio 1:1 -R --fail-on-invalid false --json-out-file run.json";
+    assert!(redis.load(&format!("{line} --seed 5 --run-count 3")).status.success());
+    let seed = |file: &str| {
+        let document = Document::read(&redis.dir.path().join(file)).expect("the report");
+        (document.env.seed, document.plan["seed"].as_u64())
+    };
+    assert_eq!(
+        ["run.1.json", "run.2.json", "run.3.json"].map(seed),
+        [5, 6, 7].map(|seed| (seed, Some(seed)))
+    );
+    let digest = redis.ask("DEBUG DIGEST");
+    redis.ask("FLUSHALL");
+    for seed in [5, 6, 7] {
+        redis.load(&format!("{line} --seed {seed}"));
+    }
+    assert_eq!(redis.ask("DEBUG DIGEST"), digest);
+}
+
+#[test]
 fn every_key_pattern_stays_in_its_range_and_sequences_reach_all_of_it() {
     let redis = Redis::start();
     for pattern in ["R", "S", "P", "G", "Z", "H"] {

@@ -142,6 +142,14 @@ pub struct Measurement<'a> {
     pub scale: Option<&'a Scale>,
 }
 
+impl Measurement<'_> {
+    /// The same with keys, values and arrivals of its own: repetitions of one sequence would say nothing of another.
+    pub fn repetition(&self, number: usize) -> Self {
+        let plan = Plan { seed: self.plan.seed.wrapping_add(number as u64), ..self.plan.clone() };
+        Self { plan, ..*self }
+    }
+}
+
 impl Job {
     /// The run this command line asks for, if it asks for one.
     pub fn measurement(&self) -> Result<Option<Measurement<'_>>, String> {
