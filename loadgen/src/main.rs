@@ -44,7 +44,8 @@ fn start() -> Result<u8, String> {
     let argv: Vec<String> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
     let cli = match cli::read(compat::translate(argv.clone())?) {
         Ok(cli) => cli,
-        // Help and version come this way as well. clap's own code for the rest, 2, says here that an objective was missed.
+        // Help and version come this way as well. clap's own code for the rest, 2, says here that an objective was
+        // missed.
         Err(said) => {
             // Nobody may be reading.
             let _ = said.print();
@@ -190,6 +191,9 @@ fn render(args: &ReportArgs) -> Result<u8, String> {
         output.deliver(&document)?;
         return Ok(exit_code(&document.verdict, args.shown.fail_on_invalid));
     };
+    if let Some(option) = output.of_runs_only() {
+        return Err(format!("{} is a sweep's report, and {option} is of runs", path.display()));
+    }
     output::print(&report::sweep::text(&swept))?;
     if let Some(path) = &output.html {
         output::write(path, report::sweep::html(&swept)?.as_bytes())?;

@@ -7,6 +7,7 @@ mod agents;
 mod servers;
 
 use std::{
+    fs,
     io::{Read, Write},
     net::TcpListener,
     sync::atomic::AtomicBool,
@@ -132,12 +133,20 @@ fn tls_is_checked_both_ways() {
     for tls in good {
         reach(&with(tls.clone())).unwrap_or_else(|fault| panic!("{tls:?}: {fault}"));
     }
+    let garbled = dir.path().join("garbled.crt");
+    fs::write(&garbled, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").expect("written");
     let bad = [
         (TlsOptions { cacert: None, ..own() }, "nobody trusted has signed its certificate"),
         (TlsOptions { cert: None, key: None, ..own() }, "wants a certificate of the client"),
         (TlsOptions { sni: Some("other.example".into()), ..own() }, "certificate not valid for name"),
         (TlsOptions { cacert: Some("/nowhere.crt".into()), ..own() }, "/nowhere.crt: "),
         (TlsOptions { cacert: Some(made.client.1.clone()), ..own() }, "client.key: no certificate in it"),
+        (TlsOptions { cert: Some(garbled.clone()), ..own() }, "garbled.crt: "),
+        (TlsOptions { key: Some(made.client.0.clone()), ..own() }, "client.crt: "),
+        (
+            TlsOptions { key: Some(made.server.1.clone()), ..own() },
+            "server.key: not the key of the certificate in ",
+        ),
     ];
     for (tls, words) in bad {
         let text = refusal(&with(tls));

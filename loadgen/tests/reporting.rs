@@ -175,6 +175,20 @@ fn a_sweep_finds_what_live_servers_take_and_spares_their_data() {
     assert_eq!(text(&again.stdout), shown);
     assert!(read(&one.path("again.html")) == read(&one.path("sweep.html")), "the same page");
 
+    let files = "--csv,--hdr-file-prefix x,--print-percentiles 50";
+    for option in files.split(',') {
+        let refused = one.loadgen(&format!("report sweep.json {option}"));
+        let said = text(&refused.stderr);
+        assert!(
+            refused.status.code() == Some(1) && said.contains(option.split(' ').next().expect("its name")),
+            "{said}"
+        );
+    }
+    let said = text(&one.loadgen("compare sweep.json sweep.json").stderr);
+    assert!(said.contains("sweep.json is a sweep's report"), "{said}");
+    let said = text(&one.loadgen("run -p PORT -n 1 --cpus 1023").stderr);
+    assert!(said.contains("cpus: no thread can run on CPU 1023"), "{said}");
+
     // Reads alone, so that nothing is written after the emptying.
     let few = "--rates 1 --run-count 1";
     let emptied = one.loadgen(&format!("sweep {servers} {options} --allow-flush {few} --ratio 0:1 -q"));

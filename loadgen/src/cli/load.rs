@@ -22,6 +22,7 @@ pub struct Crowd {
     /// Connections in all [default: 50, to fill 8]
     #[arg(short = 'c', long, value_parser = values::count::<usize>)]
     clients: Option<usize>,
+    /// Threads that share them [default: 1]
     #[arg(short = 't', long, value_parser = values::count::<usize>)]
     threads: Option<usize>,
     /// Most requests outstanding on a connection [default: 1, to fill 64]
@@ -42,12 +43,13 @@ pub struct Crowd {
 pub struct LoadArgs {
     #[command(flatten)]
     crowd: Crowd,
+    /// A request for each reply, or a batch when the one before is answered
     #[arg(long, value_enum, default_value = "window")]
     pipeline_mode: PipelineMode,
     /// Arrivals per second in all: open loop, latency from the intended start
     #[arg(long, alias = "rate-limiting", value_parser = values::rate)]
     rate: Option<f64>,
-    /// [default: poisson]
+    /// Gaps between arrivals: of independent users (poisson), or all the same [default: poisson]
     #[arg(long, value_enum, requires = "rate")]
     arrival: Option<Arrival>,
     /// Most arrivals that are due and wait for room; those beyond count as errors

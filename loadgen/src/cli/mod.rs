@@ -34,7 +34,7 @@ pub use values::objective;
 
 /// Loads a RESP server and measures how it answers.
 #[derive(Parser, Debug)]
-#[command(name = "torc-loadgen", version, disable_help_flag = true)]
+#[command(name = "torc-loadgen", version, propagate_version = true, disable_help_flag = true)]
 pub struct Cli {
     #[arg(long, action = ArgAction::Help, global = true, help = "Print help")]
     help: Option<bool>,
@@ -217,6 +217,7 @@ mod tests {
 
     fn problem(line: &str) -> String {
         match read(line.split(' ').map(str::to_owned).collect()) {
+            Ok(Cli { job: Job::Sweep(args), .. }) => args.contestants().expect_err(line),
             Ok(cli) => planned(&cli).and_then(|plan| plan.check()).expect_err(line),
             Err(error) => error.to_string(),
         }
@@ -317,6 +318,7 @@ mod tests {
             ("loadgen run -n 0", "'--requests <REQUESTS>': it must be at least 1"),
             ("loadgen run --test-time 0ms", "'--test-time <TEST_TIME>': it must be above 0"),
             ("loadgen run -c 0", "'--clients <CLIENTS>': it must be at least 1"),
+            ("loadgen sweep -u a=b -u a=c", "two servers are called a"),
             ("loadgen sweep -u a=b --rates 0", "'--rates <RATES>': it must be at least 1"),
             ("loadgen sweep -u a=b --test-time 0", "'--test-time <TEST_TIME>': it must be above 0"),
             ("loadgen selftest --test-time 0", "'--test-time <TEST_TIME>': it must be above 0"),

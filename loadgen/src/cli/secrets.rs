@@ -1,5 +1,5 @@
-//! The command line as a report may show it: without passwords. Which letters take a value is asked of the command line's
-//! own description, so that bundled letters (`-qasecret`) are read here as they are read there.
+//! The command line as a report may show it: without passwords. Which letters take a value is asked of the command
+//! line's own description, so that bundled letters (`-qasecret`) are read here as they are read there.
 
 use clap::CommandFactory;
 

@@ -28,6 +28,7 @@ pub struct SweepArgs {
     /// The objective whose highest rate is looked for, on the response time of all commands together
     #[arg(long, value_parser = values::objective, default_value = "p99=1ms")]
     pub slo: Objective,
+    /// Gaps between arrivals: of independent users, or all the same
     #[arg(long, value_enum, default_value = "poisson")]
     arrival: Arrival,
     /// Arrivals per second that the search starts from
@@ -86,6 +87,10 @@ impl SweepArgs {
 
     /// The servers with the plan that all have in common; its rate is the first.
     pub fn contestants(&self) -> Result<Vec<Contestant>, String> {
+        let twice = |index: usize| self.uri[..index].iter().any(|(name, _)| *name == self.uri[index].0);
+        if let Some(index) = (0..self.uri.len()).find(|&index| twice(index)) {
+            return Err(format!("--uri: two servers are called {}", self.uri[index].0));
+        }
         let patterns = self.walk.key_pattern;
         let compat = self.crowd.compat();
         let keys = self.data.keys(patterns.others, compat)?;

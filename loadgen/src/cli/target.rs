@@ -9,8 +9,10 @@ use crate::link::{Address, ReadFrom, Target, TlsOptions, target::DEFAULT_PORT};
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Target")]
 pub struct TargetArgs {
+    /// Name or address of the server
     #[arg(short = 'h', long, default_value = "127.0.0.1")]
     host: String,
+    /// Its port
     #[arg(short = 'p', long, default_value_t = DEFAULT_PORT)]
     port: u16,
     /// Unix socket, instead of host and port
@@ -22,6 +24,7 @@ pub struct TargetArgs {
     /// Password
     #[arg(short = 'a', long, value_name = "PASSWORD")]
     auth: Option<String>,
+    /// With the password, for ACL users
     #[arg(long)]
     user: Option<String>,
     /// Database number
@@ -30,6 +33,7 @@ pub struct TargetArgs {
     /// Speak RESP3
     #[arg(short = '3', long)]
     resp3: bool,
+    /// Speak TLS
     #[arg(long)]
     tls: bool,
     /// PEM file of the authorities to trust [default: those of the system]
@@ -50,7 +54,7 @@ pub struct TargetArgs {
     /// The server is a node of a cluster: send each request to the owner of its slot
     #[arg(long)]
     cluster: bool,
-    /// Read from replicas of the cluster (yes), or from replicas and primaries (all)
+    /// Read from replicas of the cluster (yes, or nothing behind it), or from replicas and primaries (all)
     #[arg(long, value_enum, num_args = 0..=1, default_value = "no", default_missing_value = "yes")]
     rfr: ReadFrom,
 }

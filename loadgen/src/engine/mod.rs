@@ -234,8 +234,9 @@ fn live(stage: Stage<'_>, own: Vec<Opened>, exchange: Exchange, start: &Start) -
     let (part, lanes) = (plan.first_part() + exchange.part as u64, own.len() as u64);
     let prepare = || {
         if !plan.cpus.is_empty() {
-            pin(&[plan.cpus[exchange.part % plan.cpus.len()]])
-                .map_err(|error| Fault::Machine { what: "pinning a thread", error })?;
+            let cpu = plan.cpus[exchange.part % plan.cpus.len()];
+            pin(&[cpu])
+                .map_err(|error| Fault::Plan(format!("cpus: no thread can run on CPU {cpu}: {error}")))?;
         }
         let traffic = Traffic::new(plan, part, plan.all_threads() as u64, lanes);
         Worker::new(Kit { plan, site, clock, stop, traffic, opened: own })

@@ -126,7 +126,7 @@ impl Closed {
 }
 
 impl Open {
-    /// Moves what is due at `now` to the backlog, but no more than one turn of the loop may; whether that left anything.
+    /// Moves what is due at `now` to the backlog, no more than one turn of the loop may; whether that left anything.
     /// What the backlog cannot hold stays to be dropped with `overdue`.
     pub fn notice(&mut self, now: u64, recorder: &mut Recorder) -> bool {
         for _ in 0..NOTICED_AT_ONCE {

@@ -1,5 +1,5 @@
-//! Closed loop: the room that connections had when they were last refilled and that was not used up, since one turn of the
-//! worker's loop sends so much and no more. Whoever is owed something is not refilled otherwise.
+//! Closed loop: the room that connections had when they were last refilled and that was not used up, since one turn of
+//! the worker's loop sends so much and no more. Whoever is owed something is not refilled otherwise.
 
 use std::collections::VecDeque;
 
@@ -31,8 +31,8 @@ impl Owed {
         self.debts[index].requests = requests;
     }
 
-    /// Lets connection `index` wait for its turn if it is owed anything and can take it: one whose output is full will be
-    /// heard of when the kernel has taken some.
+    /// Lets connection `index` wait for its turn if it is owed anything and can take it: one whose output is full will
+    /// be heard of when the kernel has taken some.
     pub fn wake(&mut self, index: usize, connection: &Connection) {
         let Some(debt) = self.debts.get_mut(index) else { return };
         if debt.requests > 0 && !debt.queued && !connection.full() {
