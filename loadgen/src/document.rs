@@ -152,13 +152,37 @@ impl Document {
     /// Reads the report in the file `path`.
     pub fn read(path: &Path) -> Result<Self, String> {
         let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-        let document: Self = serde_json::from_str(&text)
-            .map_err(|error| format!("{} is not a report of this program: {error}", path.display()))?;
-        if document.schema == SCHEMA {
-            Ok(document)
-        } else {
-            Err(format!("{}: schema {:?}, where {SCHEMA:?} is understood", path.display(), document.schema))
+        let document: Self = serde_json::from_str(&text).map_err(|error| {
+            let sweep =
+                serde_json::from_str::<Value>(&text).is_ok_and(|report| report.get("points").is_some());
+            let what = if sweep {
+                "a sweep's report, where a run's is wanted"
+            } else {
+                "not a report of this program"
+            };
+            format!("{} is {what}: {error}", path.display())
+        })?;
+        if document.schema != SCHEMA {
+            return Err(format!(
+                "{}: schema {:?}, where {SCHEMA:?} is understood",
+                path.display(),
+                document.schema
+            ));
         }
+        document.check().map_err(|problem| format!("{}: {problem}", path.display()))?;
+        Ok(document)
+    }
+
+    /// That every histogram can be read; later nobody knows any more which file it came from.
+    fn check(&self) -> Result<(), String> {
+        for result in &self.results {
+            result.response.histogram()?;
+            result.service.histogram()?;
+        }
+        for latencies in [&self.lag, &self.window_full, &self.connect] {
+            latencies.histogram()?;
+        }
+        self.series.iter().try_for_each(|second| second.histogram().map(|_| ()))
     }
 
     /// Response times of all commands together.

@@ -6,6 +6,9 @@
 //! it; `stats` is what it counts, `verdict` whether that measures the server, `summary` makes the report's data of it
 //! (`document`), which `report` renders; `sweep` runs plans until it knows what a server takes. Only `clock` reads time. Nothing here knows anything of Torc: every server is spoken to alike.
 
+// They panic where nobody reads any more: `report::output` has what takes their place.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod agent;
 pub mod arrivals;
 pub mod cli;

@@ -2,6 +2,9 @@
 //! impossible or its report could not be written, 2 an objective was missed, 3 it ran but its figures do not measure
 //! the server.
 
+// They panic where nobody reads any more: `output` has what takes their place.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 use std::{
     fs,
     process::ExitCode,
@@ -11,11 +14,10 @@ use std::{
     },
 };
 
-use clap::Parser;
 use torc_loadgen::{
     agent::{self, Agent},
     cli::{
-        AgentArgs, Cli, CompareArgs, Job, Measurement, ReportArgs, SelftestArgs, SweepArgs, compat,
+        self, AgentArgs, CompareArgs, Job, Measurement, ReportArgs, SelftestArgs, SweepArgs, compat,
         without_secrets,
     },
     document::{Document, Verdict},
@@ -32,7 +34,7 @@ fn main() -> ExitCode {
     match start() {
         Ok(code) => ExitCode::from(code),
         Err(problem) => {
-            eprintln!("torc-loadgen: {problem}");
+            output::tell(&format!("torc-loadgen: {problem}"));
             ExitCode::FAILURE
         }
     }
@@ -40,7 +42,16 @@ fn main() -> ExitCode {
 
 fn start() -> Result<u8, String> {
     let argv: Vec<String> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
-    let cli = Cli::parse_from(compat::translate(argv.clone())?);
+    let cli = match cli::read(compat::translate(argv.clone())?) {
+        Ok(cli) => cli,
+        // Help and version come this way as well. clap's own code for the rest, 2, says here that an objective was
+        // missed.
+        Err(said) => {
+            // Nobody may be reading.
+            let _ = said.print();
+            return Ok(u8::from(said.use_stderr()));
+        }
+    };
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         // The second one ends a program that does not heed the first.
@@ -66,8 +77,8 @@ fn start() -> Result<u8, String> {
 fn serve(args: &AgentArgs, argv: Vec<String>, stop: &AtomicBool) -> Result<u8, String> {
     let run = |plan: &Plan, hooks: agent::Hooks<'_>| agent::run(plan, hooks, argv.clone());
     let agent = Agent::bind(&args.listen, args.token()?, &run)?;
-    println!("waiting for leaders on {}", agent.address());
-    agent.serve(stop, &|line| eprintln!("torc-loadgen: {line}"));
+    output::print(&format!("waiting for leaders on {}\n", agent.address()))?;
+    agent.serve(stop, &|line| output::tell(&format!("torc-loadgen: {line}")));
     Ok(0)
 }
 
@@ -85,7 +96,7 @@ fn load(measurement: &Measurement<'_>, argv: &[String], stop: &AtomicBool) -> Re
     let mut code = 0;
     let mut delivered = Ok(());
     for number in 1..=out.run_count {
-        let document = run_once(measurement, argv, stop)?;
+        let document = run_once(&measurement.repetition(number - 1), argv, stop)?;
         let own = if out.run_count == 1 { output.clone() } else { output.numbered(number) };
         delivered = delivered.and(own.deliver(&document));
         if code == 0 {
@@ -142,7 +153,7 @@ fn sweep(args: &SweepArgs, argv: Vec<String>, stop: &AtomicBool) -> Result<u8, S
     let env = environment::env(&contestants[0].plan, argv);
     let mut show = |point: &sweep::Point, remaining: usize| {
         if !args.quiet {
-            eprintln!("{}", report::sweep::line(point, &contestants[point.server].name, remaining));
+            output::tell(&report::sweep::line(point, &contestants[point.server].name, remaining));
         }
     };
     let (swept, fault) = sweep::drive(&order, &contestants, env, stop, &mut show)?;
@@ -180,6 +191,9 @@ fn render(args: &ReportArgs) -> Result<u8, String> {
         output.deliver(&document)?;
         return Ok(exit_code(&document.verdict, args.shown.fail_on_invalid));
     };
+    if let Some(option) = output.of_runs_only() {
+        return Err(format!("{} is a sweep's report, and {option} is of runs", path.display()));
+    }
     output::print(&report::sweep::text(&swept))?;
     if let Some(path) = &output.html {
         output::write(path, report::sweep::html(&swept)?.as_bytes())?;

@@ -11,6 +11,7 @@ use crate::{
     traffic::{
         keys::share,
         mix::{self, CommandPlan},
+        template,
         values::DataPlan,
     },
     verdict::Objective,
@@ -52,6 +53,8 @@ pub struct Plan {
     pub data: DataPlan,
     /// SET every key of the range before the run.
     pub prefill: bool,
+    /// Sent in full before the run, for commands that would find nothing to work on.
+    pub preparation: Option<Preparation>,
     /// Least share of reads that find a value, 0 to 1, for the figures to count.
     pub min_hit_rate: Option<f64>,
     pub seed: u64,
@@ -61,6 +64,13 @@ pub struct Plan {
     /// counts what is outstanding as unanswered.
     pub grace: Duration,
     pub objectives: Vec<Objective>,
+}
+
+/// A command that is sent so often, and not measured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Preparation {
+    pub command: CommandPlan,
+    pub times: u64,
 }
 
 /// Processes that make a run together: each does `threads` of `threads * members` parts of it.
@@ -116,6 +126,30 @@ pub struct KeyShape {
 /// Of all threads together; eight bytes each.
 pub const MAX_BACKLOG: u64 = 1_000_000;
 
+/// Arrivals per second of all threads together: one a nanosecond.
+pub const MAX_RATE: f64 = 1e9;
+
+/// Largest backlog that may be asked for.
+const LARGEST_BACKLOG: u64 = 100_000_000;
+
+/// Of all threads together: more than the ports of a dozen addresses.
+const MAX_CLIENTS: usize = 1_000_000;
+
+/// Requests outstanding on all connections together.
+const MAX_WINDOW: usize = 10_000_000;
+
+/// How long connecting may take by the plan.
+const MAX_CONNECTING: Duration = Duration::from_secs(3600);
+
+/// Bytes of a key, and of its prefix alone.
+const MAX_KEY: usize = 64 << 10;
+
+/// Bytes of a request: what servers take of one (client-query-buffer-limit).
+const MAX_REQUEST: usize = 1 << 30;
+
+/// Bytes of the largest requests of all threads, each of which keeps its own.
+const MAX_REQUESTS: usize = 4 << 30;
+
 /// Of one process.
 const MAX_THREADS: usize = 1024;
 
@@ -147,6 +181,7 @@ impl Plan {
             mix: mix::set_get(0, 1),
             data: DataPlan::of(16),
             prefill: false,
+            preparation: None,
             min_hit_rate: None,
             seed: 1,
             cpus: Vec::new(),
@@ -172,23 +207,37 @@ impl Plan {
         Self { mix: mix::set_get(0, 1), data, min_hit_rate: Some(1.0), ..Self::fill(target, keys, 0) }
     }
 
-    /// The filling that goes before this plan's run: same keys, values, connections and threads.
-    pub fn prefilling(&self) -> Self {
+    /// The runs that go before this plan's: same keys, values, connections and threads.
+    pub fn preliminaries(&self) -> Vec<Self> {
+        let prepare = |Preparation { command, times }: &Preparation| {
+            self.preliminary(self.keys, vec![command.clone()], *times)
+        };
+        let filling = self.prefill.then(|| self.prefilling());
+        filling.into_iter().chain(self.preparation.as_ref().map(prepare)).collect()
+    }
+
+    fn prefilling(&self) -> Self {
         let keys = KeyRange { pattern: crate::keys::Pattern::Sequential, ..self.keys };
         let mut sets = mix::set_get(1, 0);
         if self.data.expiry.is_some() {
             mix::expire(&mut sets);
         }
+        self.preliminary(keys, sets, keys.len())
+    }
+
+    fn preliminary(&self, keys: KeyRange, mix: Vec<CommandPlan>, requests: u64) -> Self {
         Self {
-            pipeline: self.pipeline.max(64),
+            pipeline: self.pipeline.max((MAX_WINDOW / self.clients).min(64)),
             mode: PipelineMode::Window,
-            load: Load::Closed(End::Requests(keys.len())),
+            load: Load::Closed(End::Requests(requests)),
             warmup: Duration::ZERO,
             ramp: Duration::ZERO,
             reconnect_interval: None,
+            apart: false,
             keys,
-            mix: sets,
+            mix,
             prefill: false,
+            preparation: None,
             min_hit_rate: None,
             objectives: Vec::new(),
             ..self.clone()
@@ -207,6 +256,13 @@ impl Plan {
 
     pub fn open(&self) -> bool {
         matches!(self.load, Load::Open { .. })
+    }
+
+    /// When the measured part is over.
+    pub fn end(&self) -> End {
+        match self.load {
+            Load::Closed(end) | Load::Open { end, .. } => end,
+        }
     }
 
     /// Threads of all members together.
@@ -250,6 +306,16 @@ impl Plan {
             "clients, threads and pipeline must be at least 1".into()
         } else if self.threads > MAX_THREADS || self.team.members > MAX_THREADS {
             format!("more than {MAX_THREADS} threads")
+        } else if self.clients > MAX_CLIENTS {
+            format!("clients {} are more than {MAX_CLIENTS}", self.clients)
+        } else if self.clients.saturating_mul(self.pipeline) > MAX_WINDOW {
+            let (clients, pipeline) = (self.clients, self.pipeline);
+            format!(
+                "pipeline {pipeline} on {clients} connections: more than {MAX_WINDOW} requests outstanding"
+            )
+        } else if self.connect_stagger.saturating_mul(self.clients as u32) > MAX_CONNECTING {
+            let (stagger, most) = (self.connect_stagger, MAX_CONNECTING);
+            format!("connect-stagger {stagger:?} for {} connections: more than {most:?} in all", self.clients)
         } else if self.team.member >= self.team.members {
             "a member of no team".into()
         } else if self.clients < self.all_threads() {
@@ -263,6 +329,7 @@ impl Plan {
             self.check_keys()?;
             self.check_mix()?;
             self.data.check()?;
+            self.check_sizes()?;
             return self.check_load();
         };
         Err(problem)
@@ -275,6 +342,12 @@ impl Plan {
         if self.keys.last == u64::MAX {
             return Err("key-maximum must be below 2^64 - 1".into());
         }
+        let Self { key_shape: KeyShape { prefix, width }, .. } = self;
+        for (option, bytes) in [("key-width", *width), ("key-prefix", prefix.len())] {
+            if bytes > MAX_KEY {
+                return Err(format!("{option}: {bytes} bytes, and a key has at most {MAX_KEY}"));
+            }
+        }
         let digits = self.keys.last.max(1).ilog10() as usize + 1;
         let (needed, width) = (self.key_shape.prefix.len() + digits, self.key_shape.width);
         if width > 0 && needed > width {
@@ -283,12 +356,40 @@ impl Plan {
         self.key_law.check(&self.keys)
     }
 
+    /// That the largest request of the mix can be sent, and kept by every thread.
+    fn check_sizes(&self) -> Result<(), String> {
+        let (key, value) = (self.key_shape.width.max(self.key_shape.prefix.len()), self.data.sizes.largest());
+        let sizes = self.mix.iter().map(|command| template::largest(&command.words, key, value));
+        for (bytes, command) in sizes.zip(&self.mix) {
+            let all = bytes.saturating_mul(self.threads);
+            if bytes > MAX_REQUEST {
+                let problem =
+                    format!("requests of up to {bytes} bytes, and servers take at most {MAX_REQUEST}");
+                return Err(format!("{}: {problem} (data-size, key-width)", command.name));
+            } else if all > MAX_REQUESTS {
+                let problem = format!("requests of up to {bytes} bytes on each of {} threads", self.threads);
+                return Err(format!(
+                    "{}: {problem} are more than {MAX_REQUESTS} (data-size, threads)",
+                    command.name
+                ));
+            }
+        }
+        Ok(())
+    }
+
     fn check_mix(&self) -> Result<(), String> {
         if self.mix.iter().all(|command| command.weight == 0) {
             return Err("a mix whose weights are all 0 sends nothing".into());
         }
         if self.mix.len() > MAX_COMMANDS {
             return Err(format!("{} commands; at most {MAX_COMMANDS} can be measured apart", self.mix.len()));
+        }
+        let weights: u64 = self.mix.iter().map(|command| u64::from(command.weight)).sum();
+        if weights > mix::MAX_WEIGHTS {
+            return Err(format!(
+                "ratio, command-ratio: weights add up to {weights}, at most {}",
+                mix::MAX_WEIGHTS
+            ));
         }
         match self.min_hit_rate {
             Some(rate) if !(0.0..=1.0).contains(&rate) => {
@@ -303,13 +404,18 @@ impl Plan {
 
     fn check_load(&self) -> Result<(), String> {
         match self.load {
-            Load::Open { rate, .. } if !rate.is_finite() || rate <= 0.0 || rate > 1e9 => {
-                Err(format!("rate {rate} is not between 0 and 1e9 per second"))
+            Load::Open { rate, .. } if !rate.is_finite() || rate <= 0.0 || rate > MAX_RATE => {
+                Err(format!("rate {rate} is not between 0 and {MAX_RATE:e} per second"))
+            }
+            _ if matches!(self.end(), End::Requests(0) | End::Time(Duration::ZERO)) => {
+                Err("a run of no requests, or of no time, measures nothing".into())
             }
             Load::Open { .. } if self.mode == PipelineMode::Batch => {
                 Err("batches have no arrival schedule: pipeline-mode batch excludes rate".into())
             }
-            Load::Open { .. } if self.max_backlog == 0 => Err("max-backlog must be at least 1".into()),
+            Load::Open { .. } if !(1..=LARGEST_BACKLOG).contains(&self.max_backlog) => {
+                Err(format!("max-backlog {} is not between 1 and {LARGEST_BACKLOG}", self.max_backlog))
+            }
             _ if self.apart => self.check_apart(),
             _ => Ok(()),
         }
@@ -363,6 +469,8 @@ mod tests {
         assert_eq!(apart(mix::set_get(1, 2), 7).shares(7), [0..2, 2..7]);
         let problem = apart(mix::set_get(4, 1), 1).check().expect_err("two of one");
         assert!(problem.contains("leaves SET without any of a thread's 1 connections"), "{problem}");
+        let filled = Plan { prefill: true, ..five.clone() };
+        assert_eq!(filled.preliminaries()[0].check(), Ok(()), "a filling keeps nothing apart");
         let closed = Plan { load: Load::Closed(End::Requests(1)), ..five };
         assert!(closed.check().expect_err("no rate").contains("open loop"));
     }
@@ -370,14 +478,32 @@ mod tests {
     #[test]
     fn impossible_plans_say_why() {
         type Spoil = fn(&mut Plan);
+        // Ten values a request.
+        fn tens() -> Vec<CommandPlan> {
+            vec![crate::traffic::named::command("mset").expect("it exists")]
+        }
         let open = |rate| Load::Open { rate, arrival: Arrival::Poisson, end: End::Requests(1) };
         assert!(Plan { load: open(0.0), ..plan() }.check().expect_err("rate").contains("not between"));
-        let cases: [(Spoil, &str); 9] = [
+        let cases: [(Spoil, &str); 17] = [
             (|p| p.clients = 0, "at least 1"),
             (|p| p.threads = 2, "cannot feed"),
+            (|p| p.clients = usize::MAX, "clients 18446744073709551615 are more than"),
+            (|p| (p.clients, p.pipeline) = (30, 1_000_000), "pipeline 1000000 on 30 connections"),
+            (
+                |p| (p.clients, p.connect_stagger) = (50, Duration::from_secs(999)),
+                "connect-stagger 999s for 50",
+            ),
+            (|p| p.key_shape.width = usize::MAX, "key-width: 18446744073709551615 bytes"),
+            (|p| p.key_shape = KeyShape { prefix: "k".repeat(70_000), width: 0 }, "key-prefix: 70000 bytes"),
+            (|p| (p.mix, p.data) = (tens(), DataPlan::of(200 << 20)), "MSET: requests of up to 2097152"),
+            (
+                |p| (p.mix, p.data, p.threads, p.clients) = (tens(), DataPlan::of(5 << 20), 100, 100),
+                "100 threads",
+            ),
             (|p| p.keys.first = 1000, "above key-maximum"),
             (|p| p.key_shape.width = 6, "needs 7 bytes"),
             (|p| p.mix.clear(), "sends nothing"),
+            (|p| p.mix = mix::set_get(u32::MAX, 1), "add up to 4294967296"),
             (|p| p.key_law.zipf_exponent = 0.0, "key-zipf-exp"),
             (|p| p.key_law.median = Some(5000.0), "outside the keys"),
             (|p| p.data.verify = true, "at least 24 bytes"),

@@ -169,6 +169,8 @@ pub struct Incidents {
     /// Requests that a cluster answered with MOVED or ASK and that were sent on.
     pub moved: u64,
     pub asked: u64,
+    /// Reads meant for replicas only that a primary served, since a failover had left it none.
+    pub strayed: u64,
 }
 
 impl Incidents {
@@ -180,6 +182,7 @@ impl Incidents {
         self.interrupted |= other.interrupted;
         self.moved += other.moved;
         self.asked += other.asked;
+        self.strayed += other.strayed;
     }
 }
 

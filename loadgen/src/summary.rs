@@ -136,6 +136,9 @@ pub fn options(plan: &Plan) -> Value {
         "data_verify": plan.data.verify,
         "expiry_range": plan.data.expiry,
         "prefill": plan.prefill,
+        "preparation": plan.preparation.as_ref().map(|before| {
+            json!({ "command": before.command.name, "requests": before.times })
+        }),
         "min_hit_rate": plan.min_hit_rate,
         "seed": plan.seed,
         "cpus": plan.cpus,

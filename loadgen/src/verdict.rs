@@ -23,6 +23,9 @@ const ACHIEVED: f64 = 0.99;
 /// Largest drift between the thirds of a run that are still one steady state.
 const DRIFT: f64 = 0.05;
 
+/// How many times the lowest p99 of a third the highest may be, however much the seconds of each differ.
+const NOISE: f64 = 10.0;
+
 /// Whole seconds without which no drift can be told: at least two a third.
 const STEADY_SECONDS: usize = 6;
 
@@ -82,6 +85,12 @@ fn failures(outcome: &Outcome) -> Vec<String> {
             "{} connections lost, the first: {}",
             incidents.lost,
             text(&incidents.lost_text)
+        ));
+    }
+    if incidents.strayed > 0 {
+        reasons.push(format!(
+            "{} reads for replicas only went to primaries that had lost theirs",
+            incidents.strayed
         ));
     }
     if incidents.interrupted {
@@ -157,8 +166,9 @@ impl Objective {
     }
 }
 
-/// Whether the thirds of the run differ: in throughput, or in p99 by more than the seconds of each third differ among
-/// themselves (the p99 of a second is noisy, and noise is not drift).
+/// Whether the thirds of the run differ: in throughput, in p99 by more than the seconds of each third differ among
+/// themselves (the p99 of a second is noisy, and noise is not drift), or in p99 so much that no noise explains it: one
+/// bad second among good ones makes that the same run in nobody's eyes.
 fn drift(outcome: &Outcome) -> Vec<String> {
     let length =
         if outcome.scheduled_ns > 0 { outcome.scheduled_ns } else { outcome.elapsed_ns } as f64 / 1e9;
@@ -175,26 +185,49 @@ fn drift(outcome: &Outcome) -> Vec<String> {
         let ops: u64 = seconds.iter().map(|second| second.counts.answered()).sum();
         ops as f64 / seconds.len() as f64
     };
-    let rates = thirds.map(rate);
-    if let Some(percent) = drifted(rates) {
-        reasons
-            .push(format!("no steady state: throughput differs by {percent:.0} % between thirds of the run"));
-    }
-    let p99 = thirds.map(|third| third_p99(third) as f64);
-    if let Some(percent) = drifted(p99)
-        && apart(&thirds)
-    {
-        reasons.push(format!("no steady state: p99 differs by {percent:.0} % between thirds of the run"));
+    let drifted = |what: &str, range: &Range| {
+        range.drifted().then(|| format!("no steady state: {what} {}", range.told()))
+    };
+    reasons.extend(drifted("throughput", &Range::of(thirds.map(rate))));
+    let p99 = Range::of(thirds.map(|third| third_p99(third) as f64));
+    if apart(&thirds) || p99.greatest > p99.least * NOISE {
+        reasons.extend(drifted("p99", &p99));
     }
     reasons
 }
 
-/// By how many percent of their mean three figures differ, if that is a drift.
-fn drifted(figures: [f64; 3]) -> Option<f64> {
-    let mean = figures.iter().sum::<f64>() / 3.0;
-    let spread =
-        figures.iter().copied().fold(0.0, f64::max) - figures.iter().copied().fold(f64::MAX, f64::min);
-    (mean > 0.0 && spread > DRIFT * mean).then(|| spread * 100.0 / mean)
+/// A figure of the thirds of a run.
+struct Range {
+    least: f64,
+    mean: f64,
+    greatest: f64,
+}
+
+impl Range {
+    fn of(figures: [f64; 3]) -> Self {
+        let [a, b, c] = figures;
+        Self { least: a.min(b).min(c), mean: (a + b + c) / 3.0, greatest: a.max(b).max(c) }
+    }
+
+    fn drifted(&self) -> bool {
+        self.greatest - self.least > DRIFT * self.mean
+    }
+
+    /// A share of the mean says nothing of large differences: it never gets to 300 %.
+    fn told(&self) -> String {
+        let Self { least, mean, greatest } = self;
+        if *least == 0.0 {
+            "is 0 in one third of the run and not in all".into()
+        } else if greatest / least >= 2.0 {
+            format!("is {} times as high in one third of the run as in another", times(greatest / least))
+        } else {
+            format!("differs by {:.0} % between thirds of the run", (greatest - least) * 100.0 / mean)
+        }
+    }
+}
+
+fn times(ratio: f64) -> String {
+    if ratio < 10.0 { format!("{ratio:.1}") } else { format!("{ratio:.0}") }
 }
 
 fn third_p99(seconds: &[&Second]) -> u64 {
@@ -294,6 +327,13 @@ mod tests {
     }
 
     #[test]
+    fn reads_that_missed_the_replicas_spoil_the_run() {
+        let mut outcome = sound();
+        outcome.incidents.strayed = 3;
+        assert_eq!(reasons(&outcome), "3 reads for replicas only went to primaries that had lost theirs");
+    }
+
+    #[test]
     fn a_spent_cpu_and_a_saturated_server_are_told_apart() {
         let busy = Outcome { busiest_thread: 0.86, ..sound() };
         assert!(reasons(&busy).contains("86 % of one by one thread"));
@@ -318,6 +358,35 @@ mod tests {
         // One bad second, which lifts the p99 of its third, in each of two thirds.
         let noisy = |second| if second == 1 || second == 7 { 900 } else { 300 };
         assert_eq!(reasons(&outcome(|_| 1000, noisy)), "");
+    }
+
+    /// However the seconds lie: all bad, or one of them, and its neighbours' worst as bad as its own best.
+    #[test]
+    fn a_third_six_hundred_times_as_slow_is_never_a_steady_state() {
+        let slow = "no steady state: p99 is 600 times as high in one third of the run as in another";
+        for bad in [vec![3, 4, 5], vec![4], vec![3, 5], vec![5]] {
+            let us = |second| if bad.contains(&second) { 60_000 } else { 100 };
+            let said = reasons(&outcome(|_| 1000, us));
+            assert!(said.contains(slow), "{bad:?}: {said}");
+        }
+        // Its first and last second overlap with those beside them.
+        let blurred = reasons(&outcome(
+            |_| 1000,
+            |second| [100, 90, 110, 100, 60_000, 95, 100, 90, 110][second as usize],
+        ));
+        assert!(blurred.contains("times as high"), "{blurred}");
+        // Ten seconds, the middle third is four of them.
+        let mut ten = outcome(|_| 1000, |second| if (3..7).contains(&second) { 60_000 } else { 100 });
+        let mut last = ten.series[8].clone();
+        last.t = 9.0;
+        ten.series.push(last);
+        ten.elapsed_ns = 10_000_000_000;
+        ten.scheduled_ns = ten.elapsed_ns;
+        assert!(reasons(&ten).contains(slow), "{}", reasons(&ten));
+        let stopped = reasons(&outcome(|second| if second < 6 { 1000 } else { 0 }, |_| 300));
+        assert!(stopped.contains("throughput is 0 in one third of the run and not in all"), "{stopped}");
+        let doubled = reasons(&outcome(|second| if second < 6 { 300 } else { 1000 }, |_| 300));
+        assert!(doubled.contains("throughput is 3.3 times as high in one third"), "{doubled}");
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod agents;
 mod servers;
 
 use std::{
+    fs,
     io::{Read, Write},
     net::TcpListener,
     sync::atomic::AtomicBool,
@@ -132,12 +133,20 @@ fn tls_is_checked_both_ways() {
     for tls in good {
         reach(&with(tls.clone())).unwrap_or_else(|fault| panic!("{tls:?}: {fault}"));
     }
+    let garbled = dir.path().join("garbled.crt");
+    fs::write(&garbled, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").expect("written");
     let bad = [
         (TlsOptions { cacert: None, ..own() }, "nobody trusted has signed its certificate"),
         (TlsOptions { cert: None, key: None, ..own() }, "wants a certificate of the client"),
         (TlsOptions { sni: Some("other.example".into()), ..own() }, "certificate not valid for name"),
         (TlsOptions { cacert: Some("/nowhere.crt".into()), ..own() }, "/nowhere.crt: "),
         (TlsOptions { cacert: Some(made.client.1.clone()), ..own() }, "client.key: no certificate in it"),
+        (TlsOptions { cert: Some(garbled.clone()), ..own() }, "garbled.crt: "),
+        (TlsOptions { key: Some(made.client.0.clone()), ..own() }, "client.crt: "),
+        (
+            TlsOptions { key: Some(made.server.1.clone()), ..own() },
+            "server.key: not the key of the certificate in ",
+        ),
     ];
     for (tls, words) in bad {
         let text = refusal(&with(tls));
@@ -293,9 +302,9 @@ fn the_map_agrees_with(cluster: &Cluster) {
 
 #[test]
 fn every_node_of_a_cluster_gets_its_keys_and_replicas_the_reads() {
-    let cluster = Cluster::start(4);
+    let cluster = Cluster::start(6);
     the_map_agrees_with(&cluster);
-    cluster.attach_replica();
+    cluster.attach_replica(0);
     let target = cluster.target();
     let plan = closed(&target, 6_000);
     all_went_well(&outcome(&plan), 6_000);
@@ -303,14 +312,24 @@ fn every_node_of_a_cluster_gets_its_keys_and_replicas_the_reads() {
         // A third each of 3,000, by 1,000 random keys.
         assert!((800..=1200).contains(&node.info("cmdstat_set")), "{}", node.info("cmdstat_set"));
     }
-    let primary_gets = cluster.nodes[0].info("cmdstat_get");
-    assert_eq!(cluster.nodes[3].info("cmdstat_get"), 0);
+    let gets = || [0, 1, 2, 3, 4, 5].map(|node: usize| cluster.nodes[node].info("cmdstat_get"));
+    let before = gets();
+    assert_eq!(before[3..], [0, 0, 0]);
     let replicas = Target { read_from: ReadFrom::Yes, ..target.clone() };
-    let counted = outcome(&Plan { clients: 8, ..closed(&replicas, 6_000) });
+    let replicas = Plan { clients: 12, ..closed(&replicas, 6_000) };
+    // Two primaries have no replica yet, and reads of theirs are not to be had from one.
+    let lacking = run(&replicas, &AtomicBool::new(false)).err().expect("no replica").to_string();
+    assert!(lacking.contains("--rfr yes") && lacking.contains("have none"), "{lacking}");
+    let writes = Plan { mix: set_get(1, 0), ..replicas.clone() };
+    all_went_well(&outcome(&writes), 6_000);
+    cluster.attach_replica(1);
+    cluster.attach_replica(2);
+    let counted = outcome(&replicas);
     all_went_well(&counted, 6_000);
-    assert_eq!(counted.incidents.moved, 0);
-    assert_eq!(cluster.nodes[0].info("cmdstat_get"), primary_gets);
-    assert!((800..=1200).contains(&cluster.nodes[3].info("cmdstat_get")));
+    assert_eq!((counted.incidents.moved, counted.incidents.strayed), (0, 0));
+    let after = gets();
+    assert_eq!(after[..3], before[..3]);
+    assert!(after[3..].iter().all(|gets| (800..=1200).contains(gets)), "{after:?}");
     let few = run(&Plan { clients: 2, threads: 1, ..closed(&target, 10) }, &AtomicBool::new(false));
     let text = few.err().expect("too few").to_string();
     assert!(text.contains("2 clients are too few"), "{text}");

@@ -46,3 +46,16 @@ fn every_job_is_in_the_readme() {
         assert!(README.contains(&format!("`{}", job.get_name())), "{} is not in the README", job.get_name());
     }
 }
+
+#[test]
+fn every_option_says_what_it_is_and_every_job_its_version() {
+    let mut command = Cli::command();
+    command.build();
+    for job in command.get_subcommands().filter(|job| job.get_name() != "help") {
+        for argument in job.get_arguments() {
+            let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
+            assert!(!help.is_empty() && !help.starts_with('['), "{} {}", job.get_name(), argument.get_id());
+        }
+        assert!(job.get_version().is_some(), "{}", job.get_name());
+    }
+}

@@ -166,6 +166,27 @@ fn a_seed_repeats_a_run_to_the_byte() {
 }
 
 #[test]
+fn repetitions_differ_in_their_seeds_and_each_can_be_repeated() {
+    let redis = Redis::start();
+    let line = "run -n 3000 -c 1 -P 9 --ratio 1:1 -R --fail-on-invalid false --json-out-file run.json";
+    assert!(redis.load(&format!("{line} --seed 5 --run-count 3")).status.success());
+    let seed = |file: &str| {
+        let document = Document::read(&redis.dir.path().join(file)).expect("the report");
+        (document.env.seed, document.plan["seed"].as_u64())
+    };
+    assert_eq!(
+        ["run.1.json", "run.2.json", "run.3.json"].map(seed),
+        [5, 6, 7].map(|seed| (seed, Some(seed)))
+    );
+    let digest = redis.ask("DEBUG DIGEST");
+    redis.ask("FLUSHALL");
+    for seed in [5, 6, 7] {
+        redis.load(&format!("{line} --seed {seed}"));
+    }
+    assert_eq!(redis.ask("DEBUG DIGEST"), digest);
+}
+
+#[test]
 fn every_key_pattern_stays_in_its_range_and_sequences_reach_all_of_it() {
     let redis = Redis::start();
     for pattern in ["R", "S", "P", "G", "Z", "H"] {
@@ -191,6 +212,25 @@ fn commands_of_every_kind_are_understood_by_the_server() {
     }
     let ttl = redis.ask(&format!("TTL {}", redis.ask("RANDOMKEY").lines().nth(1).expect("a key")));
     assert!(redis.ask("INFO keyspace").contains("expires=") || ttl.starts_with(":5"), "{ttl}");
+}
+
+/// A range of a list that is not there costs the server next to nothing.
+#[test]
+fn ranges_are_read_from_a_list_that_was_filled_before() {
+    let redis = Redis::start();
+    for (test, replied) in
+        [("lrange_100", 100), ("lrange_300", 300), ("lrange_500", 500), ("lrange_600", 600)]
+    {
+        redis.ask("FLUSHALL");
+        let report = redis.report(&format!("run -n 20 -c 4 -t 2 -d 5 --tests {test}"));
+        let range = &report.results[0];
+        // *100 and as many values of five bytes.
+        assert_eq!((range.answered, range.bytes_received), (20, 20 * (6 + replied * 11)), "{test}");
+        assert_eq!(redis.ask("LLEN mylist").lines().next(), Some(":600"), "{test}");
+    }
+    assert_eq!(redis.calls("lpush"), 4 * 600);
+    redis.report("run -n 1000 --tests lrange_100");
+    assert_eq!(redis.calls("lpush"), 4 * 600 + 1000, "as many as the run has requests, as redis-benchmark");
 }
 
 #[test]

@@ -175,9 +175,32 @@ fn a_sweep_finds_what_live_servers_take_and_spares_their_data() {
     assert_eq!(text(&again.stdout), shown);
     assert!(read(&one.path("again.html")) == read(&one.path("sweep.html")), "the same page");
 
+    let files = "--csv,--hdr-file-prefix x,--print-percentiles 50";
+    for option in files.split(',') {
+        let refused = one.loadgen(&format!("report sweep.json {option}"));
+        let said = text(&refused.stderr);
+        assert!(
+            refused.status.code() == Some(1) && said.contains(option.split(' ').next().expect("its name")),
+            "{said}"
+        );
+    }
+    let said = text(&one.loadgen("compare sweep.json sweep.json").stderr);
+    assert!(said.contains("sweep.json is a sweep's report"), "{said}");
+    let said = text(&one.loadgen("run -p PORT -n 1 --cpus 1023").stderr);
+    assert!(said.contains("cpus: no thread can run on CPU 1023"), "{said}");
+
     // Reads alone, so that nothing is written after the emptying.
-    let emptied = one.loadgen(&format!("sweep {servers} {options} --allow-flush --rates 0 --ratio 0:1 -q"));
+    let few = "--rates 1 --run-count 1";
+    let emptied = one.loadgen(&format!("sweep {servers} {options} --allow-flush {few} --ratio 0:1 -q"));
     assert!(emptied.status.success(), "{}", text(&emptied.stderr));
     assert_eq!(text(&emptied.stderr), "", "-q tells nothing on the way");
     assert_eq!((one.keys(), other.keys()), ("0".into(), "0".into()));
+
+    // Its lines on the way go to a reader that has gone (`2>&1 >/dev/null | head -1`).
+    let line = format!("sweep {servers} {options} {few}").replace("PORT", &one.port.to_string());
+    let (reader, unread) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let program = env!("CARGO_BIN_EXE_torc-loadgen");
+    let status = Command::new(program).args(line.split(' ')).stdout(Stdio::null()).stderr(unread).status();
+    assert!(status.expect("the program starts").success());
 }

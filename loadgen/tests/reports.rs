@@ -94,6 +94,11 @@ fn a_report_read_back_renders_the_same() {
     let text = |document| report::text(document, &report::COLUMNS).expect("rendered");
     assert_eq!(text(&again), text(&document));
     assert!(report::html(&again) == report::html(&document), "the same page");
+    let mut garbled = document.clone();
+    garbled.results[0].service.hdr_v2_deflate_b64 = "AAAA".into();
+    fs::write(&path, serde_json::to_vec(&garbled).expect("serialised")).expect("written");
+    let problem = Document::read(&path).expect_err("garbled");
+    assert!(problem.contains("run.json: a histogram cannot be read"), "{problem}");
     fs::write(&path, "{}").expect("written");
     let problem = Document::read(&path).expect_err("not a report");
     assert!(problem.contains("run.json is not a report of this program"), "{problem}");

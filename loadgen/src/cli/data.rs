@@ -14,13 +14,13 @@ pub struct Data {
     /// Keys 0 to N-1
     #[arg(short = 'r', long, value_name = "N", conflicts_with_all = ["key_minimum", "key_maximum"])]
     keyspace: Option<u64>,
-    /// [default: 0]
+    /// First key number [default: 0]
     #[arg(long)]
     key_minimum: Option<u64>,
-    /// [default: 99999]
+    /// Last key number [default: 99999]
     #[arg(long)]
     key_maximum: Option<u64>,
-    /// [default: key:]
+    /// What every key begins with [default: key:]
     #[arg(long)]
     key_prefix: Option<String>,
     /// Bytes of a key, prefix included, padded with zeros; 0 = as short as it can be [default: 16]
@@ -33,7 +33,7 @@ pub struct Data {
     #[arg(short = 'd', long)]
     data_size: Option<usize>,
     /// Bytes of a value, evenly between these
-    #[arg(long, value_parser = values::range, value_name = "FROM-TO", conflicts_with = "data_size")]
+    #[arg(long, allow_hyphen_values = true, value_parser = values::range, value_name = "FROM-TO", conflicts_with = "data_size")]
     data_size_range: Option<(u64, u64)>,
     /// Bytes of values and how often they come, e.g. 32:9,1024:1
     #[arg(long, value_parser = values::size_list, conflicts_with_all = ["data_size", "data_size_range"])]
@@ -42,7 +42,7 @@ pub struct Data {
     #[arg(short = 'R', long)]
     random_data: bool,
     /// Seconds that SETs let their keys live, evenly between these
-    #[arg(long, value_parser = values::range, value_name = "FROM-TO")]
+    #[arg(long, allow_hyphen_values = true, value_parser = values::range, value_name = "FROM-TO")]
     expiry_range: Option<(u64, u64)>,
     /// Values carry key, version and checksum, and GETs check them
     #[arg(long)]
@@ -59,12 +59,13 @@ pub struct Walk {
     /// SETs and one for GETs, e.g. S:Z
     #[arg(long, value_parser = patterns, default_value = "R")]
     pub key_pattern: Patterns,
+    /// Exponent of pattern Z
     #[arg(long, default_value_t = 1.0)]
     key_zipf_exp: f64,
-    /// In keys [default: a sixth of the range]
+    /// Of pattern G, in keys [default: a sixth of the range]
     #[arg(long)]
     key_stddev: Option<f64>,
-    /// Key number [default: the middle of the range]
+    /// Of pattern G, a key number [default: the middle of the range]
     #[arg(long)]
     key_median: Option<f64>,
     /// Share of the keys and of the requests they get, for pattern H

@@ -20,18 +20,19 @@ const TEST_TIME: Duration = Duration::from_secs(10);
 #[derive(Args, Debug)]
 pub struct Crowd {
     /// Connections in all [default: 50, to fill 8]
-    #[arg(short = 'c', long)]
+    #[arg(short = 'c', long, value_parser = values::count::<usize>)]
     clients: Option<usize>,
-    #[arg(short = 't', long)]
+    /// Threads that share them [default: 1]
+    #[arg(short = 't', long, value_parser = values::count::<usize>)]
     threads: Option<usize>,
     /// Most requests outstanding on a connection [default: 1, to fill 64]
-    #[arg(short = 'P', long)]
+    #[arg(short = 'P', long, value_parser = values::count::<usize>)]
     pipeline: Option<usize>,
     /// CPUs for the threads, e.g. 2,3
     #[arg(long, value_delimiter = ',')]
     cpus: Vec<usize>,
     /// Time between one connection's opening and the next one's
-    #[arg(long, value_parser = values::duration, default_value = "0")]
+    #[arg(long, allow_hyphen_values = true, value_parser = values::duration, default_value = "0")]
     connect_stagger: Duration,
     /// Another tool's meanings of -c (per thread), -n (per connection), -s, -P, -h and its defaults
     #[arg(long, value_enum)]
@@ -42,16 +43,17 @@ pub struct Crowd {
 pub struct LoadArgs {
     #[command(flatten)]
     crowd: Crowd,
+    /// A request for each reply, or a batch when the one before is answered
     #[arg(long, value_enum, default_value = "window")]
     pipeline_mode: PipelineMode,
     /// Arrivals per second in all: open loop, latency from the intended start
-    #[arg(long, alias = "rate-limiting")]
+    #[arg(long, alias = "rate-limiting", value_parser = values::rate)]
     rate: Option<f64>,
-    /// [default: poisson]
+    /// Gaps between arrivals: of independent users (poisson), or all the same [default: poisson]
     #[arg(long, value_enum, requires = "rate")]
     arrival: Option<Arrival>,
     /// Most arrivals that are due and wait for room; those beyond count as errors
-    #[arg(long, default_value_t = MAX_BACKLOG, requires = "rate")]
+    #[arg(long, default_value_t = MAX_BACKLOG, requires = "rate", value_parser = values::count::<u64>)]
     max_backlog: u64,
     /// No connection carries two commands of the mix: each has its weight's share of the connections
     #[arg(long, requires = "rate")]
@@ -60,19 +62,19 @@ pub struct LoadArgs {
     #[arg(long)]
     busy_poll: bool,
     /// Requests in all
-    #[arg(short = 'n', long, conflicts_with = "test_time")]
+    #[arg(short = 'n', long, conflicts_with = "test_time", value_parser = values::count::<u64>)]
     requests: Option<u64>,
     /// Length of the measured part, e.g. 30 or 500ms [default: 10 s, if --requests is not given]
-    #[arg(long, value_parser = values::duration)]
+    #[arg(long, allow_hyphen_values = true, value_parser = values::length)]
     test_time: Option<Duration>,
     /// What is due in this time before the measured part is not measured
-    #[arg(long, value_parser = values::duration, default_value = "0")]
+    #[arg(long, allow_hyphen_values = true, value_parser = values::duration, default_value = "0")]
     warmup: Duration,
     /// Time in which the load comes up, before the warm-up
-    #[arg(long, value_parser = values::duration, default_value = "0")]
+    #[arg(long, allow_hyphen_values = true, value_parser = values::duration, default_value = "0")]
     ramp: Duration,
     /// Requests after which a connection is closed and opened anew
-    #[arg(long)]
+    #[arg(long, value_parser = values::count::<u64>)]
     reconnect_interval: Option<u64>,
 }
 

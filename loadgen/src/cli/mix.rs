@@ -7,6 +7,7 @@ use clap::Args;
 use super::data::{Patterns, pattern};
 use crate::{
     keys::Pattern,
+    plan::{End, Preparation},
     traffic::{
         mix::{self, CommandPlan},
         named,
@@ -15,13 +16,13 @@ use crate::{
 
 #[derive(Args, Debug)]
 pub struct Mix {
-    /// SET:GET
+    /// SET:GET; whoever's turn it is, each has its share to within one request
     #[arg(long, default_value = "1:10", value_parser = ratio)]
     ratio: (u32, u32),
-    /// A command with placeholders __key__ __data__ __rand_int__ __seq__ __score__; may be repeated
+    /// A command with placeholders __key__ __data__ __rand_int__ __seq__ __score__ __expiry__; may be repeated
     #[arg(long, conflicts_with = "ratio")]
     command: Vec<String>,
-    /// Weights of the --commands, in their order
+    /// Weights of the --commands, in their order; they take turns as SET and GET do
     #[arg(long, requires = "command")]
     command_ratio: Vec<u32>,
     /// Key patterns of the --commands, in their order
@@ -30,7 +31,7 @@ pub struct Mix {
     /// A file of commands, one a line
     #[arg(long, conflicts_with_all = ["ratio", "command"])]
     command_file: Option<PathBuf>,
-    /// Tests of redis-benchmark by name, in equal parts, e.g. set,get,lpush
+    /// Tests of redis-benchmark by name, in equal parts, e.g. set,get,lpush; before lrange ones mylist is filled
     #[arg(long, value_delimiter = ',', conflicts_with_all = ["ratio", "command", "command_file"])]
     tests: Vec<String>,
 }
@@ -59,6 +60,15 @@ impl Mix {
             command.pattern = command.pattern.or(Some(patterns.sets));
         }
         Ok(apart(commands))
+    }
+
+    /// What the tests need to find on the server, in a run that ends with `end`.
+    pub fn preparation(&self, end: End) -> Option<Preparation> {
+        let requests = match end {
+            End::Requests(requests) => Some(requests),
+            End::Time(_) => None,
+        };
+        named::preparation(&self.tests, requests)
     }
 
     fn given(&self) -> Result<Vec<CommandPlan>, String> {

@@ -9,13 +9,14 @@ mod mix;
 mod out;
 mod report;
 mod scale;
+mod secrets;
 mod sweep;
 mod target;
 mod values;
 
 use std::time::Duration;
 
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::{
     keys::{KeyRange, Pattern},
@@ -26,13 +27,14 @@ use crate::{
 pub use out::{Out, Shown};
 pub use report::{CompareArgs, ReportArgs};
 pub use scale::{AgentArgs, Scale};
+pub use secrets::without_secrets;
 pub use sweep::SweepArgs;
 pub use target::TargetArgs;
 pub use values::objective;
 
 /// Loads a RESP server and measures how it answers.
 #[derive(Parser, Debug)]
-#[command(name = "torc-loadgen", version, disable_help_flag = true)]
+#[command(name = "torc-loadgen", version, propagate_version = true, disable_help_flag = true)]
 pub struct Cli {
     #[arg(long, action = ArgAction::Help, global = true, help = "Print help")]
     help: Option<bool>,
@@ -94,7 +96,7 @@ pub struct PassArgs {
 #[derive(Args, Debug)]
 pub struct SelftestArgs {
     /// Length of each measurement
-    #[arg(long, value_parser = values::duration, default_value = "3")]
+    #[arg(long, allow_hyphen_values = true, value_parser = values::length, default_value = "3")]
     test_time: Duration,
     /// CPUs of the generator and of the responder
     #[arg(long, value_delimiter = ',', default_value = "0,1")]
@@ -115,12 +117,37 @@ impl SelftestArgs {
     }
 }
 
+/// What `words`, the program's name before them, ask for; help and version are said by way of the error.
+pub fn read(words: Vec<String>) -> Result<Cli, clap::Error> {
+    Cli::from_arg_matches(&command().try_get_matches_from(words)?)
+}
+
+/// The command line's description. A number below 0 is a value, which its option refuses by name, and no option of its
+/// own; `-3` behind an option that may stand without a value remains one.
+fn command() -> clap::Command {
+    let below_zero = |argument: clap::Arg| {
+        let wants = argument.get_action().takes_values()
+            && !argument.is_positional()
+            && argument.get_num_args().is_none_or(|count| count.min_values() > 0);
+        if wants { argument.allow_negative_numbers(true) } else { argument }
+    };
+    Cli::command().mut_subcommands(|job| job.mut_args(below_zero))
+}
+
 /// A job that is one run.
 pub struct Measurement<'a> {
     pub plan: Plan,
     pub out: &'a Out,
     /// Who makes it, if not this process.
     pub scale: Option<&'a Scale>,
+}
+
+impl Measurement<'_> {
+    /// The same with keys, values and arrivals of its own: repetitions of one sequence would say nothing of another.
+    pub fn repetition(&self, number: usize) -> Self {
+        let plan = Plan { seed: self.plan.seed.wrapping_add(number as u64), ..self.plan.clone() };
+        Self { plan, ..*self }
+    }
 }
 
 impl Job {
@@ -152,7 +179,7 @@ impl RunArgs {
         if plan.data.expiry.is_some() {
             crate::traffic::mix::expire(&mut mix);
         }
-        Ok(Plan { mix, ..plan })
+        Ok(Plan { mix, preparation: self.mix.preparation(plan.end()), ..plan })
     }
 }
 
@@ -167,27 +194,6 @@ impl PassArgs {
         }
         Ok(plan)
     }
-}
-
-/// The command line as a report may show it: without passwords.
-pub fn without_secrets(argv: &[String]) -> Vec<String> {
-    let mut hide_next = false;
-    let shown = |word: &String| {
-        let hidden = std::mem::take(&mut hide_next);
-        hide_next = matches!(word.as_str(), "-a" | "--auth");
-        if hidden {
-            return "***".into();
-        }
-        match (word.strip_prefix("--auth="), word.strip_prefix("-a"), word.split_once("://")) {
-            (Some(_), ..) => "--auth=***".into(),
-            (_, Some(password), _) if !password.is_empty() && !word.starts_with("--") => "-a***".into(),
-            (.., Some((scheme, rest))) if rest.contains('@') => {
-                format!("{scheme}://***@{}", rest.rsplit_once('@').map_or("", |(_, place)| place))
-            }
-            _ => word.clone(),
-        }
-    };
-    argv.iter().map(shown).collect()
 }
 
 #[cfg(test)]
@@ -210,7 +216,8 @@ mod tests {
     }
 
     fn problem(line: &str) -> String {
-        match Cli::try_parse_from(line.split(' ')) {
+        match read(line.split(' ').map(str::to_owned).collect()) {
+            Ok(Cli { job: Job::Sweep(args), .. }) => args.contestants().expect_err(line),
             Ok(cli) => planned(&cli).and_then(|plan| plan.check()).expect_err(line),
             Err(error) => error.to_string(),
         }
@@ -294,16 +301,6 @@ mod tests {
     }
 
     #[test]
-    fn no_password_is_shown() {
-        let line = "x run -a s3 --auth s3 --auth=s3 -as3 -u redis://me:s3@h/1 --uri=rediss://:s3@h -n 5 --agents a,b";
-        let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
-        let shown = without_secrets(&words).join(" ");
-        let expected =
-            "x run -a *** --auth *** --auth=*** -a*** -u redis://***@h/1 --uri=rediss://***@h -n 5";
-        assert_eq!(shown, format!("{expected} --agents a,b"));
-    }
-
-    #[test]
     fn nonsense_is_named() {
         for (line, words) in [
             ("loadgen run --tests set,gte", "no test is called \"gte\""),
@@ -317,6 +314,20 @@ mod tests {
             ("loadgen run --rfr all", "needs --cluster"),
             ("loadgen run --hotspot 2:1", "between 0 and 1"),
             ("loadgen run --warmup soon", "no time"),
+            ("loadgen run --run-count 0", "'--run-count <RUN_COUNT>': it must be at least 1"),
+            ("loadgen run -n 0", "'--requests <REQUESTS>': it must be at least 1"),
+            ("loadgen run --test-time 0ms", "'--test-time <TEST_TIME>': it must be above 0"),
+            ("loadgen run -c 0", "'--clients <CLIENTS>': it must be at least 1"),
+            ("loadgen sweep -u a=b -u a=c", "two servers are called a"),
+            ("loadgen sweep -u a=b --rates 0", "'--rates <RATES>': it must be at least 1"),
+            ("loadgen sweep -u a=b --test-time 0", "'--test-time <TEST_TIME>': it must be above 0"),
+            ("loadgen selftest --test-time 0", "'--test-time <TEST_TIME>': it must be above 0"),
+            ("loadgen run --rate -5", "'-5' for '--rate <RATE>': wanted a number per second"),
+            ("loadgen run --rate=nan", "'nan' for '--rate <RATE>'"),
+            ("loadgen run -n -5", "'-5' for '--requests <REQUESTS>'"),
+            ("loadgen run --warmup -5s", "'-5s' for '--warmup <WARMUP>'"),
+            ("loadgen run --key-minimum -1", "'-1' for '--key-minimum <KEY_MINIMUM>'"),
+            ("loadgen run --data-size-range -5-9", "'-5-9' for '--data-size-range <FROM-TO>'"),
         ] {
             assert!(problem(line).contains(words), "{line}: {}", problem(line));
         }

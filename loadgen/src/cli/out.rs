@@ -21,8 +21,8 @@ pub struct Out {
     /// Write the JSON report here
     #[arg(long)]
     pub json_out_file: Option<PathBuf>,
-    /// Runs one after the other; each writes files of its own (run.1.json, run.2.json, …)
-    #[arg(long, default_value_t = 1)]
+    /// Runs one after the other; each has the next seed and writes files of its own (run.1.json, …)
+    #[arg(long, default_value_t = 1, value_parser = values::count::<usize>)]
     pub run_count: usize,
     /// Exit with 2 if a command's response time is above it, e.g. p99=1ms; may be repeated
     #[arg(long, value_parser = values::objective)]

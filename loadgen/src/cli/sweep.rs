@@ -28,28 +28,29 @@ pub struct SweepArgs {
     /// The objective whose highest rate is looked for, on the response time of all commands together
     #[arg(long, value_parser = values::objective, default_value = "p99=1ms")]
     pub slo: Objective,
+    /// Gaps between arrivals: of independent users, or all the same
     #[arg(long, value_enum, default_value = "poisson")]
     arrival: Arrival,
     /// Arrivals per second that the search starts from
-    #[arg(long, default_value_t = 1000.0)]
+    #[arg(long, default_value_t = 1000.0, value_parser = values::rate)]
     start_rate: f64,
     /// Rate that is never exceeded
-    #[arg(long, default_value_t = 1e7)]
+    #[arg(long, default_value_t = 1e7, value_parser = values::rate)]
     max_rate: f64,
     /// Fixed rates, between a tenth and eleven tenths of the best server's knee
-    #[arg(long, default_value_t = 12)]
+    #[arg(long, default_value_t = 12, value_parser = values::count::<usize>)]
     rates: usize,
     /// Repetitions of every fixed rate
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 3, value_parser = values::count::<usize>)]
     run_count: usize,
     /// Length of a measurement of the search
-    #[arg(long, value_parser = values::duration, default_value = "10")]
+    #[arg(long, allow_hyphen_values = true, value_parser = values::length, default_value = "10")]
     search_time: Duration,
     /// Length of a measurement at a fixed rate
-    #[arg(long, value_parser = values::duration, default_value = "30")]
+    #[arg(long, allow_hyphen_values = true, value_parser = values::length, default_value = "30")]
     test_time: Duration,
     /// What is due in this time before each measurement is not measured
-    #[arg(long, value_parser = values::duration, default_value = "2")]
+    #[arg(long, allow_hyphen_values = true, value_parser = values::duration, default_value = "2")]
     warmup: Duration,
     /// Empty each server (FLUSHALL) before the search and before each repetition: its data is lost
     #[arg(long)]
@@ -86,6 +87,10 @@ impl SweepArgs {
 
     /// The servers with the plan that all have in common; its rate is the first.
     pub fn contestants(&self) -> Result<Vec<Contestant>, String> {
+        let twice = |index: usize| self.uri[..index].iter().any(|(name, _)| *name == self.uri[index].0);
+        if let Some(index) = (0..self.uri.len()).find(|&index| twice(index)) {
+            return Err(format!("--uri: two servers are called {}", self.uri[index].0));
+        }
         let patterns = self.walk.key_pattern;
         let compat = self.crowd.compat();
         let keys = self.data.keys(patterns.others, compat)?;
@@ -101,7 +106,8 @@ impl SweepArgs {
                 if plan.data.expiry.is_some() {
                     crate::traffic::mix::expire(&mut mix);
                 }
-                let plan = Plan { load, warmup: self.warmup, mix: mix.clone(), ..plan };
+                let preparation = self.mix.preparation(plan.end());
+                let plan = Plan { load, warmup: self.warmup, mix: mix.clone(), preparation, ..plan };
                 plan.check()?;
                 Ok(Contestant { name: name.clone(), plan })
             })

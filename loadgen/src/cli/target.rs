@@ -9,8 +9,10 @@ use crate::link::{Address, ReadFrom, Target, TlsOptions, target::DEFAULT_PORT};
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Target")]
 pub struct TargetArgs {
+    /// Name or address of the server
     #[arg(short = 'h', long, default_value = "127.0.0.1")]
     host: String,
+    /// Its port
     #[arg(short = 'p', long, default_value_t = DEFAULT_PORT)]
     port: u16,
     /// Unix socket, instead of host and port
@@ -22,6 +24,7 @@ pub struct TargetArgs {
     /// Password
     #[arg(short = 'a', long, value_name = "PASSWORD")]
     auth: Option<String>,
+    /// With the password, for ACL users
     #[arg(long)]
     user: Option<String>,
     /// Database number
@@ -30,6 +33,7 @@ pub struct TargetArgs {
     /// Speak RESP3
     #[arg(short = '3', long)]
     resp3: bool,
+    /// Speak TLS
     #[arg(long)]
     tls: bool,
     /// PEM file of the authorities to trust [default: those of the system]
@@ -50,7 +54,7 @@ pub struct TargetArgs {
     /// The server is a node of a cluster: send each request to the owner of its slot
     #[arg(long)]
     cluster: bool,
-    /// Read from replicas of the cluster (yes), or from replicas and primaries (all)
+    /// Read from replicas of the cluster (yes, or nothing behind it), or from replicas and primaries (all)
     #[arg(long, value_enum, num_args = 0..=1, default_value = "no", default_missing_value = "yes")]
     rfr: ReadFrom,
 }
@@ -62,6 +66,7 @@ impl TargetArgs {
             (None, Some(path)) => Target::plain(Address::unix(path)),
             (None, None) => Target::plain(Address::Tcp { host: self.host.clone(), port: self.port }),
         };
+        self.contradicts(&named)?;
         let target = Target {
             tls: self.tls(named.tls.is_some())?,
             user: self.user.clone().or(named.user),
@@ -74,6 +79,22 @@ impl TargetArgs {
         };
         target.check()?;
         Ok(target)
+    }
+
+    /// What the URI says and an option says otherwise.
+    fn contradicts(&self, named: &Target) -> Result<(), String> {
+        let other = |given: &Option<String>, named: &Option<String>| {
+            given.is_some() && named.is_some() && given != named
+        };
+        let contradicting = [
+            ("--dbnum", named.db != 0 && self.dbnum.is_some_and(|db| db != named.db)),
+            ("--user", other(&self.user, &named.user)),
+            ("--auth", other(&self.auth, &named.password)),
+        ];
+        match contradicting.iter().find(|(_, contradicts)| *contradicts) {
+            Some((option, _)) => Err(format!("{option} is not what the URI says: give one of them")),
+            None => Ok(()),
+        }
     }
 
     fn tls(&self, by_uri: bool) -> Result<Option<TlsOptions>, String> {
@@ -146,8 +167,8 @@ mod tests {
         assert_eq!(target("x -s /tmp/s"), Ok(Target::plain(Address::unix("/tmp/s"))));
         let password = Some("pw".to_owned());
         assert_eq!(
-            target("x -u redis://b:1/5 -a pw --dbnum 6"),
-            Ok(Target { password, db: 6, ..tcp("b", 1) })
+            target("x -u redis://b:1/5 -a pw --dbnum 5"),
+            Ok(Target { password, db: 5, ..tcp("b", 1) })
         );
         let insecure = TlsOptions { insecure: true, ..TlsOptions::default() };
         assert_eq!(
@@ -160,6 +181,9 @@ mod tests {
     fn options_that_exclude_each_other_are_named() {
         let cases = [
             ("x -u redis://a -h b", "--host"),
+            ("x -u redis://a/3 --dbnum 4", "--dbnum is not what the URI says"),
+            ("x -u redis://me:p@a --user you", "--user is not"),
+            ("x -u redis://:p@a -a q", "--auth is not"),
             ("x -s /s -p 1", "--port"),
             ("x --insecure", "need --tls"),
             ("x --rfr", "needs --cluster"),

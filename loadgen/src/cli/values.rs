@@ -1,8 +1,9 @@
 //! Values of options as they are typed.
 
-use std::time::Duration;
+use std::{fmt::Display, str::FromStr, time::Duration};
 
 use crate::{
+    plan::MAX_RATE,
     traffic::{keys::Hotspot, values::Sizes},
     verdict::Objective,
 };
@@ -21,6 +22,23 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     };
     let seconds: f64 = digits.parse().map_err(|_| wanted())?;
     Duration::try_from_secs_f64(seconds * unit).map_err(|_| wanted())
+}
+
+/// A time that must not be 0.
+pub fn length(text: &str) -> Result<Duration, String> {
+    duration(text).and_then(|time| if time.is_zero() { Err("it must be above 0".into()) } else { Ok(time) })
+}
+
+/// A number of things of which there must be one at least.
+pub fn count<N: FromStr<Err: Display> + Default + PartialEq>(text: &str) -> Result<N, String> {
+    let number: N = text.parse().map_err(|error: N::Err| error.to_string())?;
+    if number == N::default() { Err("it must be at least 1".into()) } else { Ok(number) }
+}
+
+/// Per second.
+pub fn rate(text: &str) -> Result<f64, String> {
+    let rate = text.parse().ok().filter(|rate| *rate > 0.0 && *rate <= MAX_RATE);
+    rate.ok_or_else(|| format!("wanted a number per second, above 0 and up to {MAX_RATE:e}"))
 }
 
 /// `p99=1ms`.

@@ -79,6 +79,9 @@ const MOST_HOPS: u8 = 16;
 /// Stamps before every run: what bears them is not measured.
 const UNMEASURED: Stamps = Stamps { intended: 0, sent: 0 };
 
+/// Bytes of output that may wait for the kernel before no more is put behind them.
+const FULL: usize = 4 << 20;
+
 const ASKING: &[u8] = b"*1\r\n$6\r\nASKING\r\n";
 
 /// What a call of `receive` took.
@@ -142,11 +145,16 @@ impl Connection {
 
     /// How many more requests it takes now, with at most `pipeline` outstanding.
     pub fn room(&self, pipeline: usize) -> usize {
-        if self.state != State::Ready {
+        if self.state != State::Ready || self.full() {
             return 0;
         }
         let left = usize::try_from(self.left).unwrap_or(usize::MAX);
         pipeline.saturating_sub(self.outstanding).min(left)
+    }
+
+    /// So much output waits for the kernel that more would only be memory.
+    pub fn full(&self) -> bool {
+        self.out.len() - self.written >= FULL
     }
 
     /// It has taken and answered all it was to.
@@ -197,7 +205,14 @@ impl Connection {
         while self.written < self.out.len() {
             match self.link.write(&self.out[self.written..]) {
                 Ok(taken) => self.written += taken,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    // Output that is never quite empty must not keep what has left.
+                    if self.written >= FULL {
+                        self.out.drain(..self.written);
+                        self.written = 0;
+                    }
+                    return Ok(());
+                }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }

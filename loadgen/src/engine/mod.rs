@@ -18,6 +18,7 @@ use std::{
         mpsc,
     },
     thread,
+    time::Duration,
 };
 
 use crate::{
@@ -33,6 +34,9 @@ use recorder::{Exchange, Recorder};
 use work::Work;
 use worker::{Ended, Kit, Worker};
 
+/// How long a pause goes on before it looks at the stop flag.
+const GLANCE: Duration = Duration::from_millis(20);
+
 /// Why a run could not be made at all.
 #[derive(Debug)]
 pub enum Fault {
@@ -46,7 +50,11 @@ pub enum Fault {
         what: &'static str,
         error: io::Error,
     },
-    Prefill(String),
+    /// What goes before the run failed.
+    Before {
+        what: String,
+        problem: String,
+    },
 }
 
 impl fmt::Display for Fault {
@@ -58,7 +66,7 @@ impl fmt::Display for Fault {
                 write!(out, "{fault} (connection {number} of {all})")
             }
             Self::Machine { what, error } => write!(out, "{what}: {error}"),
-            Self::Prefill(problem) => write!(out, "prefill: {problem}"),
+            Self::Before { what, problem } => write!(out, "filling by {what} before the run: {problem}"),
         }
     }
 }
@@ -95,13 +103,12 @@ pub fn run_watched(plan: &Plan, stop: &AtomicBool, watch: &mut dyn FnMut(&Second
 pub fn run_hooked(plan: &Plan, hooks: Hooks<'_>) -> Result<Outcome, Fault> {
     let Hooks { stop, gate, watch } = hooks;
     plan.check().map_err(Fault::Plan)?;
-    if plan.prefill {
-        let filling = plan.prefilling();
-        let filled = run(&filling, stop)?;
+    for before in plan.preliminaries() {
+        let filled = run(&before, stop)?;
         let counts = filled.counts();
         if counts.failed() + filled.incidents.lost > 0 || filled.incidents.interrupted {
-            let reasons = crate::verdict::judge(&filling, &filled).reasons;
-            return Err(Fault::Prefill(reasons.join("; ")));
+            let reasons = crate::verdict::judge(&before, &filled).reasons;
+            return Err(Fault::Before { what: before.mix[0].name.clone(), problem: reasons.join("; ") });
         }
     }
     let clock = Clock::start();
@@ -129,11 +136,11 @@ fn connect(plan: &Plan, site: &Site, clock: Clock, stop: &AtomicBool) -> Result<
     for share in shares {
         let mut own = Vec::with_capacity(share);
         for lane in 0..share {
+            if opened > 0 && !plan.connect_stagger.is_zero() {
+                pause(plan.connect_stagger, stop);
+            }
             if stop.load(Ordering::Relaxed) {
                 return Err(Fault::Plan("stopped before all connections were open".into()));
-            }
-            if opened > 0 && !plan.connect_stagger.is_zero() {
-                thread::sleep(plan.connect_stagger);
             }
             let before = clock.ns();
             let connection = (opened > 0).then_some((opened + 1, all));
@@ -144,6 +151,16 @@ fn connect(plan: &Plan, site: &Site, clock: Clock, stop: &AtomicBool) -> Result<
         streams.push(own);
     }
     Ok((streams, Connects { opened: opened as u64, time }))
+}
+
+/// Sleeps for `time`, or until `stop` turns true.
+fn pause(time: Duration, stop: &AtomicBool) {
+    let mut left = time;
+    while !left.is_zero() && !stop.load(Ordering::Relaxed) {
+        let nap = left.min(GLANCE);
+        thread::sleep(nap);
+        left -= nap;
+    }
 }
 
 /// What all threads of a run share.
@@ -217,8 +234,9 @@ fn live(stage: Stage<'_>, own: Vec<Opened>, exchange: Exchange, start: &Start) -
     let (part, lanes) = (plan.first_part() + exchange.part as u64, own.len() as u64);
     let prepare = || {
         if !plan.cpus.is_empty() {
-            pin(&[plan.cpus[exchange.part % plan.cpus.len()]])
-                .map_err(|error| Fault::Machine { what: "pinning a thread", error })?;
+            let cpu = plan.cpus[exchange.part % plan.cpus.len()];
+            pin(&[cpu])
+                .map_err(|error| Fault::Plan(format!("cpus: no thread can run on CPU {cpu}: {error}")))?;
         }
         let traffic = Traffic::new(plan, part, plan.all_threads() as u64, lanes);
         Worker::new(Kit { plan, site, clock, stop, traffic, opened: own })

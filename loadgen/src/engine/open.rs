@@ -6,7 +6,10 @@ use std::io;
 
 use super::Fault;
 use crate::{
-    link::{self, Dialer, Link, Peer, ReadFrom, Role, Target, slots::SlotMap},
+    link::{
+        self, Dialer, Link, Peer, ReadFrom, Role, Target,
+        slots::{Shard, SlotMap},
+    },
     plan::Plan,
     traffic::{mix::CommandPlan, template::KEY},
 };
@@ -104,8 +107,21 @@ fn layout(dialer: &Dialer, mix: &[CommandPlan]) -> Result<Layout, link::Fault> {
         let (reads, first) = client.command(&name)?;
         routes.push(Route { key: key_word(command, first), reads });
     }
+    if dialer.target().read_from == ReadFrom::Yes && routes.iter().any(|route| route.reads) {
+        has_replicas(&map).map_err(link::Fault::Options)?;
+    }
     let nodes = wanted(&map, dialer.target())?;
     Ok(Layout { map, nodes, routes })
+}
+
+/// Reads by replicas only need one for every slot: a primary's latency must not pass for a replica's.
+fn has_replicas(map: &SlotMap) -> Result<(), String> {
+    match map.shards().iter().find(|shard| shard.replicas.is_empty()) {
+        Some(Shard { primary, .. }) => Err(format!(
+            "--rfr yes reads from replicas only, and the slots of {primary} have none (--rfr all reads from primaries too)"
+        )),
+        None => Ok(()),
+    }
 }
 
 /// The word that decides the slot: the one the plan fills a key into, else the one the server takes for a key.

@@ -13,6 +13,9 @@ use crate::{
     },
 };
 
+/// Arrivals taken up before the loop looks at the clock and the stop flag again.
+const NOTICED_AT_ONCE: usize = 65_536;
+
 pub enum Work {
     Closed(Closed),
     Open(Open),
@@ -103,6 +106,11 @@ impl Closed {
         self.left > 0 && now < self.deadline
     }
 
+    /// Stamp after which none is sent.
+    pub fn deadline(&self) -> u64 {
+        self.deadline
+    }
+
     /// Nothing may be sent at `now` or later.
     pub fn expired(&self, now: u64) -> bool {
         now >= self.deadline
@@ -118,11 +126,14 @@ impl Closed {
 }
 
 impl Open {
-    /// Moves what is due at `now` to the backlog. What the backlog cannot hold stays to be dropped with `overdue`.
-    pub fn notice(&mut self, now: u64, recorder: &mut Recorder) {
-        while !self.over {
+    /// Moves what is due at `now` to the backlog, no more than one turn of the loop may; whether that left anything.
+    /// What the backlog cannot hold stays to be dropped with `overdue`.
+    pub fn notice(&mut self, now: u64, recorder: &mut Recorder) -> bool {
+        for _ in 0..NOTICED_AT_ONCE {
             let intended = self.arrivals.next_due();
-            if intended >= self.deadline {
+            if self.over {
+                return false;
+            } else if intended >= self.deadline {
                 self.over = true;
             } else if intended <= now {
                 self.arrivals.advance();
@@ -134,9 +145,10 @@ impl Open {
                     self.over = self.left == 0;
                 }
             } else {
-                break;
+                return false;
             }
         }
+        true
     }
 
     /// The oldest arrival that is due.

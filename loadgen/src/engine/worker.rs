@@ -6,6 +6,7 @@
 //! either way.
 
 mod cluster;
+mod owed;
 
 use std::{
     collections::VecDeque,
@@ -37,6 +38,7 @@ use crate::{
     traffic::{Request, Traffic},
 };
 use cluster::Cluster;
+use owed::Owed;
 
 /// Bytes taken from a socket at once.
 const READ_SIZE: usize = 256 * 1024;
@@ -53,6 +55,10 @@ const INTEREST: EventFlags =
 
 /// After these a socket must be read to its end: there will be no other edge.
 const ENDED: EventFlags = EventFlags::RDHUP.union(EventFlags::HUP).union(EventFlags::ERR);
+
+/// Requests that one turn of the loop sends by a connection before it looks at the clock and the stop flag again: some
+/// hundred microseconds.
+const AT_ONCE: usize = 4096;
 
 /// Longest sleep, so that deadlines and the stop flag are noticed.
 const NAP: u64 = 50_000_000;
@@ -114,6 +120,9 @@ pub struct Worker<'a> {
     retries: VecDeque<(u64, usize)>,
     /// Closed loop: connections that have begun; with a ramp not all begin at once.
     begun: usize,
+    owed: Owed,
+    /// A turn of the loop sent as much as one may, and more could be sent at once.
+    hurried: bool,
     start: u64,
     grace: u64,
     ended: Ended,
@@ -155,6 +164,8 @@ impl<'a> Worker<'a> {
             retries: VecDeque::new(),
             connections,
             begun: 0,
+            owed: Owed::default(),
+            hurried: false,
             start: 0,
             grace: nanos(plan.grace),
             ended: Ended::default(),
@@ -212,8 +223,9 @@ impl<'a> Worker<'a> {
 
     /// Sends what the schedule or the ramp makes due; whether that was anything.
     fn send(&mut self, work: &mut Work, recorder: &mut Recorder, now: u64) -> bool {
+        self.hurried = false;
         match work {
-            Work::Closed(_) => self.begin(work, recorder, now),
+            Work::Closed(_) => self.pay(work, recorder, now) | self.begin(work, recorder, now),
             Work::Open(_) => self.send_due(work, recorder, now),
         }
     }
@@ -228,10 +240,10 @@ impl<'a> Worker<'a> {
 
     /// Closed loop: lets those connections begin whose time has come.
     fn begin(&mut self, work: &mut Work, recorder: &mut Recorder, now: u64) -> bool {
-        let before = self.begun;
-        while self.begun < self.connections.len() && self.begins(self.begun) <= now {
+        let (before, mut sent) = (self.begun, 0);
+        while sent < AT_ONCE && self.begun < self.connections.len() && self.begins(self.begun) <= now {
             self.begun += 1;
-            self.refill(self.begun - 1, work, recorder, now);
+            sent += self.refill(self.begun - 1, work, recorder, now);
         }
         if self.cluster.is_some() {
             return self.send_routed(work, recorder, now);
@@ -263,7 +275,10 @@ impl<'a> Worker<'a> {
         let received = connection.receive(buffer, ended, self.clock, recorder);
         self.outstanding -= before - connection.outstanding();
         match received.and_then(|received| connection.flush().map(|()| received)) {
-            Ok(received) => self.served(index, &received, work, recorder),
+            Ok(received) => {
+                self.owed.wake(index, &self.connections[index]);
+                self.served(index, &received, work, recorder);
+            }
             Err(error) => self.lose(index, &error, recorder),
         }
         if let Some(mut cluster) = self.cluster.take() {
@@ -293,25 +308,51 @@ impl<'a> Worker<'a> {
 
     /// Closed loop: sends what the replies made room for. In a cluster the next request may be another node's, so
     /// there it is drawn first and then finds its connection.
-    fn refill(&mut self, index: usize, work: &mut Work, recorder: &mut Recorder, now: u64) {
-        let Work::Closed(closed) = work else { return };
-        if self.cluster.is_some() {
-            return;
+    fn refill(&mut self, index: usize, work: &mut Work, recorder: &mut Recorder, now: u64) -> usize {
+        if self.cluster.is_some() || self.owed.to(index) > 0 {
+            return 0;
         }
         let connection = &self.connections[index];
         let room = match self.plan.mode {
             PipelineMode::Batch if connection.outstanding() > 0 => 0,
             PipelineMode::Window | PipelineMode::Batch => connection.room(self.plan.pipeline),
         };
-        for _ in 0..room {
-            if !closed.may_send(now) {
-                break;
-            }
+        self.feed(index, room, work, recorder, now)
+    }
+
+    /// Closed loop: gives one connection what the turns before owed it; whether that was anything.
+    fn pay(&mut self, work: &mut Work, recorder: &mut Recorder, now: u64) -> bool {
+        let Some(index) = self.owed.take_first() else { return false };
+        let connection = &self.connections[index];
+        let room = match self.plan.mode {
+            PipelineMode::Window => connection.room(self.plan.pipeline),
+            PipelineMode::Batch => self.owed.to(index).min(connection.room(self.plan.pipeline)),
+        };
+        self.feed(index, room, work, recorder, now) > 0
+    }
+
+    /// Closed loop: sends `room` requests by connection `index`, but no more than one turn of the loop may; what that
+    /// leaves is owed. How many it sent.
+    fn feed(
+        &mut self,
+        index: usize,
+        room: usize,
+        work: &mut Work,
+        recorder: &mut Recorder,
+        now: u64,
+    ) -> usize {
+        let Work::Closed(closed) = work else { return 0 };
+        let mut sent = 0;
+        while sent < room.min(AT_ONCE) && closed.may_send(now) && !self.connections[index].full() {
             closed.sent(recorder, now);
             let request = self.traffic.choose();
             self.encode(index, request, Stamps { intended: now, sent: now }, recorder);
+            sent += 1;
         }
         self.flush(recorder);
+        self.owed.put(index, if closed.may_send(now) { room - sent } else { 0 });
+        self.owed.wake(index, &self.connections[index]);
+        sent
     }
 
     /// Open loop: sends every arrival that is due and finds a connection with room, in order. What finds none waits
@@ -332,8 +373,12 @@ impl<'a> Worker<'a> {
     }
 
     fn send_in_turn(&mut self, open: &mut Open, recorder: &mut Recorder, now: u64) -> bool {
-        let mut sent = false;
+        let mut sent = 0;
         while let Some(Due { intended, noticed }) = open.first() {
+            if sent == AT_ONCE {
+                self.hurried = true;
+                break;
+            }
             let request = self.waiting.take().unwrap_or_else(|| self.traffic.choose());
             let room = self.router.pick(request.command, &self.connections, self.plan.pipeline);
             let Some(index) = room else {
@@ -345,13 +390,13 @@ impl<'a> Worker<'a> {
                 recorder.waited(intended, now - noticed);
             }
             self.encode(index, request, Stamps { intended, sent: now }, recorder);
-            sent = true;
+            sent += 1;
         }
-        if sent {
+        if sent > 0 {
             self.router.advance();
             self.flush(recorder);
         }
-        sent
+        sent > 0
     }
 
     /// Encoded all the same, so that the requests after it stay those of the seed.
@@ -403,6 +448,7 @@ impl<'a> Worker<'a> {
         self.outstanding -= connection.outstanding();
         connection.abandon(now, recorder);
         self.count_lost(error, missing);
+        self.owed.put(index, 0);
         if self.plan.reconnect_interval.is_some() {
             self.retries.push_back((now + RETRY_AFTER, index));
         } else {
@@ -474,7 +520,8 @@ impl<'a> Worker<'a> {
             return true;
         }
         let patient_since = match work {
-            Work::Closed(_) => Some(self.ended.last_reply),
+            // Replies that keep coming do not move the end.
+            Work::Closed(closed) => Some(self.ended.last_reply.min(closed.deadline())),
             Work::Open(open) => open.end().map(|end| end.min(now)),
         };
         patient_since.is_some_and(|since| now > since.saturating_add(self.grace))
@@ -487,9 +534,10 @@ impl<'a> Worker<'a> {
         }
         if let Some(cluster) = &mut self.cluster {
             cluster.give_up(recorder, now);
+            self.ended.incidents.strayed = cluster.strayed();
         }
         if let Work::Open(open) = work {
-            open.notice(now, recorder);
+            while open.notice(now, recorder) {}
             while let Some(due) = open.take_first() {
                 self.drop_unsent(due, recorder, now);
             }
@@ -499,7 +547,7 @@ impl<'a> Worker<'a> {
     /// ns to sleep at most while nothing comes in.
     fn wait(&self, work: &Work, now: u64) -> u64 {
         let next = match work {
-            _ if self.plan.busy_poll => return 0,
+            _ if self.plan.busy_poll || self.hurried || self.owed.waiting() => return 0,
             Work::Closed(_) if self.begun < self.connections.len() => Some(self.begins(self.begun)),
             Work::Closed(_) => None,
             Work::Open(open) => open.next_due(),

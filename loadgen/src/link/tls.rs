@@ -47,15 +47,25 @@ pub fn config(options: &TlsOptions) -> Result<Arc<ClientConfig>, Fault> {
             let chain = certificates(cert)?;
             let secret = PrivateKeyDer::from_pem_file(key)
                 .map_err(|error| Fault::File { path: key.clone(), problem: error.to_string() })?;
-            builder
-                .with_client_auth_cert(chain, secret)
-                .map_err(|error| Fault::File { path: key.clone(), problem: error.to_string() })?
+            builder.with_client_auth_cert(chain, secret).map_err(|error| client_fault(error, cert, key))?
         }
         _ => builder.with_no_client_auth(),
     };
     // Every connection pays the whole handshake, as connections of as many processes would.
     config.resumption = Resumption::disabled();
     Ok(Arc::new(config))
+}
+
+/// Whose fault it is that a client's certificate and key cannot be used.
+fn client_fault(error: rustls::Error, cert: &Path, key: &Path) -> Fault {
+    let (path, problem) = match error {
+        rustls::Error::InvalidCertificate(_) => (cert, error.to_string()),
+        rustls::Error::InconsistentKeys(_) => {
+            (key, format!("not the key of the certificate in {}", cert.display()))
+        }
+        _ => (key, error.to_string()),
+    };
+    Fault::File { path: path.into(), problem }
 }
 
 fn roots(cacert: Option<&Path>) -> Result<RootCertStore, Fault> {

@@ -6,7 +6,7 @@ use super::{
     heatmap,
     page::{Banner, Block, Cell, Figure, Key, Page, Row, Table, Tile},
     setup,
-    units::{grouped, latency, micros, percent, quantile, short},
+    units::{self, grouped, latency, micros, percent, quantile, short},
 };
 use crate::{
     document::{CommandResult, Document, Interval, Latencies, Quantile, merged},
@@ -101,8 +101,8 @@ fn results(document: &Document) -> Result<Table, String> {
             result.errors.iter().map(|(kind, count)| format!("{kind}: {count}")).collect();
         let mut cells = vec![
             Cell::new(&result.cmd),
-            Cell::new(grouped(result.offered)),
-            Cell::new(grouped(result.achieved)),
+            Cell::new(units::rate(result.offered)),
+            Cell::new(units::rate(result.achieved)),
             Cell { text: grouped(errors as f64), told: kinds.join(", "), ..Cell::default() },
             Cell::new(result.hit_rate().map_or("–".into(), percent)),
         ];

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{csv, hdr, html, quiet, text};
+use super::{COLUMNS, csv, hdr, html, quiet, text};
 use crate::document::Document;
 
 /// What is wanted of a report.
@@ -56,6 +56,16 @@ impl Output {
         if problems.is_empty() { Ok(()) } else { Err(problems.join("; ")) }
     }
 
+    /// What is wanted that only a run's report has, by its option.
+    pub fn of_runs_only(&self) -> Option<&'static str> {
+        let wanted = [
+            ("--csv", self.style == Style::Csv),
+            ("--hdr-file-prefix", self.hdr.is_some()),
+            ("--print-percentiles", self.quantiles != COLUMNS),
+        ];
+        wanted.into_iter().find_map(|(option, wanted)| wanted.then_some(option))
+    }
+
     /// The same with files of their own for repetition `number`: `run.json` becomes `run.3.json`.
     pub fn numbered(&self, number: usize) -> Self {
         let own = |path: &Option<PathBuf>| path.as_deref().map(|path| numbered(path, number));
@@ -97,6 +107,12 @@ pub fn print(text: &str) -> Result<(), String> {
         }
         _ => Ok(()),
     }
+}
+
+/// One line to standard error, as good as it can be: with nobody left to read it there is nobody to tell, and that is
+/// no reason to end (`eprintln!` would).
+pub fn tell(line: &str) {
+    let _ = io::stderr().lock().write_all(format!("{line}\n").as_bytes());
 }
 
 #[cfg(test)]

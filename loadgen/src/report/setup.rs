@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::units::{grouped, latency, quantile, short};
+use super::units::{self, grouped, latency, quantile, short};
 use crate::document::{Document, Env, Latencies, Server};
 
 /// `valkey 9.1 | 200 conns = 4 thr x 50 | window 1 | open loop 200,000/s poisson`
@@ -22,7 +22,8 @@ fn connections(document: &Document) -> String {
     let (clients, threads) = (number(document, "clients"), number(document, "threads"));
     let each = clients / threads.max(1.0);
     let about = if each.fract() > 0.0 { "~" } else { "" };
-    format!("{clients} conns = {threads} thr x {about}{each:.0}")
+    let word = if clients == 1.0 { "conn" } else { "conns" };
+    format!("{clients} {word} = {threads} thr x {about}{each:.0}")
 }
 
 fn window(document: &Document) -> String {
@@ -38,7 +39,7 @@ pub fn load(document: &Document) -> String {
     let open = document.plan.pointer("/load/open");
     let rate = open.and_then(|open| open.get("rate")?.as_f64()).unwrap_or(document.offered());
     let arrival = open.and_then(|open| open.get("arrival")?.as_str()).unwrap_or_default().to_lowercase();
-    format!("open loop {}/s {arrival}", grouped(rate)).trim_end().into()
+    format!("open loop {}/s {arrival}", units::rate(rate)).trim_end().into()
 }
 
 /// What the latencies of the report count from.

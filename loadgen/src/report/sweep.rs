@@ -8,7 +8,7 @@ use super::{
     page::{Banner, Block, Cell, Figure, Key, Page, Row, Table},
     setup,
     table::aligned,
-    units::{grouped, latency, micros, percent, quantile, short},
+    units::{self, grouped, latency, micros, percent, quantile, short},
 };
 use crate::sweep::{MaxRate, Point, SweepReport, Swept};
 
@@ -266,6 +266,6 @@ pub fn line(point: &Point, name: &str, remaining: usize) -> String {
         }
     };
     let left = if point.phase == "fixed" { format!(", {remaining} to go") } else { String::new() };
-    let (rate, value) = (grouped(point.rate), latency(point.value as f64));
+    let (rate, value) = (units::rate(point.rate), latency(point.value as f64));
     format!("{} {name} {rate}/s: {value}, {judged}{left}", point.phase)
 }

@@ -3,7 +3,7 @@
 use super::{
     setup,
     table::aligned,
-    units::{grouped, latency, micros, percent, quantile},
+    units::{grouped, latency, micros, percent, quantile, rate},
 };
 use crate::document::{Document, Latencies, Quantile};
 
@@ -18,12 +18,8 @@ pub fn text(document: &Document, quantiles: &[f64]) -> Result<String, String> {
     let mut rows = vec![named.into_iter().chain(columns).chain(["max  (µs, response)".into()]).collect()];
     let mut starred = false;
     for result in &document.results {
-        let mut cells = vec![
-            result.cmd.clone(),
-            grouped(result.offered),
-            grouped(result.achieved),
-            hits(result.hit_rate()),
-        ];
+        let mut cells =
+            vec![result.cmd.clone(), rate(result.offered), rate(result.achieved), hits(result.hit_rate())];
         starred |= push_latencies(&mut cells, &result.response, quantiles)?;
         rows.push(cells);
         if document.is_open() {

@@ -16,6 +16,17 @@ pub fn grouped(number: f64) -> String {
     text
 }
 
+/// A rate in full, and with its fraction where it is small: `1,234`, `12.5`, `0.5`.
+pub fn rate(number: f64) -> String {
+    if number == 0.0 || number.abs() >= 1.0 {
+        return significant(number);
+    }
+    // Two digits behind the zeros.
+    let decimals = (1.0 - number.abs().log10().floor()) as usize;
+    let text = format!("{number:.decimals$}");
+    text.trim_end_matches('0').trim_end_matches('.').into()
+}
+
 /// Three significant digits, without trailing zeros after the point; from 1,000 on whole numbers.
 fn significant(number: f64) -> String {
     let decimals = match number.abs() {
@@ -78,6 +89,8 @@ mod tests {
     fn numbers_read_as_people_write_them() {
         let grouped: Vec<String> = [0.0, 999.0, 1000.0, 1_234_567.4, -4321.0].map(grouped).into();
         assert_eq!(grouped, ["0", "999", "1,000", "1,234,567", "-4,321"]);
+        let rates: Vec<String> = [0.0, 0.5, 0.0123, 1.0, 12.5, 50.0, 5000.4].map(rate).into();
+        assert_eq!(rates, ["0", "0.5", "0.012", "1", "12.5", "50", "5,000"]);
         let latencies: Vec<String> =
             [0.0, 850.0, 999.6, 1000.0, 61_234.0, 999_600.0, 1.5e6, 60e9].map(latency).into();
         assert_eq!(latencies, ["0 ns", "850 ns", "1 µs", "1 µs", "61.2 µs", "1 ms", "1.5 ms", "60 s"]);

@@ -22,6 +22,7 @@ use crate::{
     keys::{KeyRange, Pattern},
     plan::{Arrival, End, Load, Plan},
     replies::Answer,
+    report::output,
     stats::Outcome,
     traffic::random::{Purpose, stream},
 };
@@ -118,7 +119,7 @@ pub fn selftest(settings: &Settings, stop: &AtomicBool) -> Result<bool, Fault> {
     let bench = Bench { settings, responder: &fresh, stop };
     bench.outcome(1, GAPS_RATE, Arrival::Poisson, End::Requests(GAPS as u64 + 1))?;
     findings.push(gaps(fresh.end()));
-    print(&findings);
+    output::print(&table(&findings)).map_err(Fault::Plan)?;
     Ok(findings.iter().all(|finding| finding.bar.as_ref().is_none_or(|(_, holds)| *holds)))
 }
 
@@ -271,17 +272,19 @@ fn gaps(stamps: Vec<u64>) -> Finding {
     )
 }
 
-fn print(findings: &[Finding]) {
+fn table(findings: &[Finding]) -> String {
     let width = |text: fn(&Finding) -> &str| {
         findings.iter().map(|finding| text(finding).chars().count()).max().unwrap_or(0)
     };
     let (what, found) = (width(|finding| &finding.what), width(|finding| &finding.found));
-    for finding in findings {
+    let line = |finding: &Finding| {
         let bar = match &finding.bar {
             Some((bar, true)) => format!("holds   {bar}"),
             Some((bar, false)) => format!("MISSED  {bar}"),
             None => String::new(),
         };
-        println!("{}", format!("{:<what$}  {:<found$}  {bar}", finding.what, finding.found).trim_end());
-    }
+        let line = format!("{:<what$}  {:<found$}  {bar}", finding.what, finding.found);
+        line.trim_end().to_owned() + "\n"
+    };
+    findings.iter().map(line).collect()
 }

@@ -94,6 +94,7 @@ impl Driver<'_> {
         let plan = Plan {
             load: Load::Open { rate: step.rate, arrival, end: End::Time(time) },
             prefill: plan.prefill && fresh,
+            preparation: plan.preparation.clone().filter(|_| fresh),
             // All servers get the same requests at the same times, every repetition others.
             seed: plan.seed.wrapping_add(repetition as u64),
             // What an overloaded server leaves unanswered need not be waited for longer than it was measured.

@@ -7,6 +7,9 @@
 /// How often a rate must be missed to count as missed: one stray stall must not end a search.
 const ATTEMPTS: u32 = 2;
 
+/// Fixed rates, and repetitions of each.
+const MOST: usize = 1000;
+
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// First rate of a search, per second.
@@ -47,8 +50,10 @@ impl Settings {
         let ordered = 0.0 < self.least && self.least <= self.start && self.start <= self.most;
         if !ordered || !self.most.is_finite() {
             Err(format!("start-rate {} is not between {} and max-rate {}", self.start, self.least, self.most))
-        } else if self.repetitions == 0 {
-            Err("run-count must be at least 1".into())
+        } else if !(1..=MOST).contains(&self.repetitions) {
+            Err(format!("run-count {} is not between 1 and {MOST}", self.repetitions))
+        } else if !(1..=MOST).contains(&self.rates) {
+            Err(format!("rates {} is not between 1 and {MOST}", self.rates))
         } else {
             Ok(())
         }
@@ -317,5 +322,9 @@ mod tests {
         assert!(high.check().expect_err("too high").contains("max-rate"));
         let none = Settings { repetitions: 0, ..Settings::default() };
         assert!(none.check().expect_err("none").contains("run-count"));
+        for rates in [0, usize::MAX] {
+            let wrong = Settings { rates, ..Settings::default() };
+            assert!(wrong.check().expect_err("wrong").contains("rates"));
+        }
     }
 }

@@ -7,7 +7,7 @@ pub struct CommandPlan {
     pub name: String,
     /// The command and its arguments, placeholders included.
     pub words: Vec<Vec<u8>>,
-    /// Of as many requests in a row as all weights together.
+    /// Its part of all weights together is its share of the requests.
     pub weight: u32,
     /// Its own walk of the keys, if not the plan's.
     pub pattern: Option<super::keys::Pattern>,
@@ -17,6 +17,9 @@ impl CommandPlan {
     /// A command as it is typed: words, with quotes around those that hold blanks.
     pub fn parse(line: &str) -> Result<Self, String> {
         let words = split(line).map_err(|problem| format!("command {line:?}: {problem}"))?;
+        for word in &words {
+            super::template::check(word).map_err(|problem| format!("command {line:?}: {problem}"))?;
+        }
         let name = words.first().filter(|word| !word.is_empty()).ok_or("a command without a name")?;
         let name = String::from_utf8_lossy(name).to_uppercase();
         Ok(Self { name, words, weight: 1, pattern: None })
@@ -98,29 +101,72 @@ fn split(line: &str) -> Result<Vec<Vec<u8>>, String> {
     Ok(words)
 }
 
-/// Whose turn it is: `weight` requests of the first command, then those of the next, then again. Without chance, so
-/// that the proportion is exact.
+/// Whose turn it is, without chance: after any number of requests every command has had its share of them to within one
+/// request, so that a run of any length has the mix it was asked for, and no command comes in bursts.
+///
+/// The k-th request of a command with the share s of all is due to be sent after (k - 1)/s requests and before k/s of
+/// them. Of those whose time has come the one whose time ends first is next; as the shares add up to one, none is late.
 pub struct Turns {
-    weights: Vec<u32>,
-    command: usize,
-    done: u32,
+    commands: Vec<Share>,
+    /// Of all weights, and how many requests were sent since the last round of so many ended.
+    round: u64,
+    sent: u64,
 }
 
+struct Share {
+    weight: u64,
+    /// Requests of this round.
+    sent: u64,
+    /// Requests of all commands in this round from which on, and before which, the next one is to be sent.
+    from: u64,
+    before: u64,
+}
+
+impl Share {
+    fn new(weight: u64, round: u64) -> Self {
+        let mut share = Self { weight, sent: 0, from: 0, before: u64::MAX };
+        share.plan(round);
+        share
+    }
+
+    fn plan(&mut self, round: u64) {
+        // Fits: no weight is above the round, and a round is below 2^32 (`MAX_WEIGHTS`). A weight of 0 has no turns.
+        if let Some(from) = (self.sent * round).checked_div(self.weight) {
+            self.from = from;
+            self.before = ((self.sent + 1) * round).div_ceil(self.weight);
+        }
+    }
+}
+
+/// What the weights of a mix may add up to.
+pub const MAX_WEIGHTS: u64 = u32::MAX as u64;
+
 impl Turns {
-    /// At least one weight is above 0.
+    /// At least one weight is above 0, and they add up to `MAX_WEIGHTS` at most.
     pub fn new(weights: impl Iterator<Item = u32>) -> Self {
-        let weights: Vec<u32> = weights.collect();
-        debug_assert!(weights.iter().any(|&weight| weight > 0));
-        Self { weights, command: 0, done: 0 }
+        let weights: Vec<u64> = weights.map(u64::from).collect();
+        let round = weights.iter().sum();
+        debug_assert!((1..=MAX_WEIGHTS).contains(&round));
+        Self {
+            commands: weights.into_iter().map(|weight| Share::new(weight, round)).collect(),
+            round,
+            sent: 0,
+        }
     }
 
     pub fn next_command(&mut self) -> u16 {
-        while self.done >= self.weights[self.command] {
-            self.done = 0;
-            self.command = if self.command + 1 == self.weights.len() { 0 } else { self.command + 1 };
+        let Self { commands, round, sent } = self;
+        let due = commands.iter().enumerate().filter(|(_, share)| share.weight > 0 && share.from <= *sent);
+        let (next, _) = due.min_by_key(|(_, share)| share.before).expect("shares that add up to one");
+        commands[next].sent += 1;
+        *sent += 1;
+        if *sent == *round {
+            *sent = 0;
+            commands.iter_mut().for_each(|share| *share = Share::new(share.weight, *round));
+        } else {
+            commands[next].plan(*round);
         }
-        self.done += 1;
-        self.command as u16
+        next as u16
     }
 }
 
@@ -128,11 +174,46 @@ impl Turns {
 mod tests {
     use super::*;
 
+    fn order(weights: &[u32], count: usize) -> Vec<u16> {
+        let mut turns = Turns::new(weights.iter().copied());
+        (0..count).map(|_| turns.next_command()).collect()
+    }
+
     #[test]
-    fn turns_repeat_with_exact_weights() {
-        let mut turns = Turns::new([1, 0, 3].into_iter());
-        let order: Vec<u16> = (0..9).map(|_| turns.next_command()).collect();
-        assert_eq!(order, [0, 2, 2, 2, 0, 2, 2, 2, 0]);
+    fn turns_repeat_and_never_come_in_bursts() {
+        assert_eq!(order(&[1, 1], 5), [0, 1, 0, 1, 0]);
+        assert_eq!(order(&[100, 100], 5), [0, 1, 0, 1, 0]);
+        assert_eq!(order(&[1, 0, 3], 8), [2, 2, 0, 2, 2, 2, 0, 2]);
+        assert_eq!(order(&[1, 1, 8], 10), [2, 2, 2, 2, 0, 2, 2, 2, 1, 2]);
+        assert_eq!(order(&[3], 3), [0, 0, 0]);
+    }
+
+    #[test]
+    fn every_beginning_has_the_shares_to_within_one_request() {
+        let mixes: [&[u32]; 7] = [
+            &[100, 100],
+            &[1, 10],
+            &[7, 11, 13],
+            &[1, 1, 1, 1, 1000],
+            &[3, 0, 5, 9, 2, 2, 17, 1],
+            &[u32::MAX - 1, 1],
+            &[999_983, 7919, 104_729, 2],
+        ];
+        for weights in mixes {
+            let all: f64 = weights.iter().copied().map(f64::from).sum();
+            let mut counts = vec![0; weights.len()];
+            for (index, command) in order(weights, 5000).into_iter().enumerate() {
+                counts[usize::from(command)] += 1;
+                for (&count, &weight) in counts.iter().zip(weights) {
+                    let fair = (index + 1) as f64 * f64::from(weight) / all;
+                    assert!(
+                        (f64::from(count) - fair).abs() < 1.0,
+                        "{weights:?}: {counts:?} of {}",
+                        index + 1
+                    );
+                }
+            }
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! it is `__key__`, which has the same bytes with the default prefix and width and follows --key-pattern.
 
 use super::mix::CommandPlan;
+use crate::plan::Preparation;
 
 const TESTS: [(&str, &str); 21] = [
     ("ping", "PING"),
@@ -44,6 +45,20 @@ pub fn command(name: &str) -> Result<CommandPlan, String> {
     Ok(CommandPlan { name, ..plan })
 }
 
+/// Values that redis-benchmark has on the list where nobody says how many requests it shall send.
+const USUAL: u64 = 100_000;
+
+/// What the longest of the tests reads, so that a short run reads no less.
+const LONGEST: u64 = 600;
+
+/// What must be on the server before the tests `names` have anything to measure, in a run of so many requests: before
+/// an LRANGE redis-benchmark LPUSHes as many values onto `mylist` as it then sends requests.
+pub fn preparation(names: &[String], requests: Option<u64>) -> Option<Preparation> {
+    let ranges = |name: &String| name.trim().to_ascii_lowercase().starts_with("lrange");
+    let times = requests.unwrap_or(USUAL).max(LONGEST);
+    names.iter().any(ranges).then(|| Preparation { command: command("lpush").expect("a constant"), times })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -54,6 +69,10 @@ mod tests {
             assert!(!command(name).expect(name).words.is_empty());
         }
         assert_eq!(command("SET").expect("any case").name, "SET");
+        assert_eq!(preparation(&["lpush".into(), "get".into()], None), None);
+        let times =
+            |requests| preparation(&["get".into(), "LRANGE_300".into()], requests).map(|list| list.times);
+        assert_eq!([None, Some(5), Some(7000)].map(times), [Some(100_000), Some(600), Some(7000)]);
         assert!(command("sett").expect_err("unknown").contains("lrange_100"));
     }
 }

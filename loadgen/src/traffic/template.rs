@@ -238,6 +238,42 @@ impl Builder<'_> {
     }
 }
 
+/// That `word` holds no placeholder but those there are: a misspelt one would be sent as it stands.
+pub fn check(word: &[u8]) -> Result<(), String> {
+    let texts = parts(word).into_iter().filter_map(|part| match part {
+        Part::Text(text) => Some(text),
+        Part::Filled(_) => None,
+    });
+    match texts.filter_map(|text| placeholder(&String::from_utf8_lossy(&text)).map(str::to_owned)).next() {
+        Some(unknown) => {
+            let known = PLACEHOLDERS.map(|(name, _)| String::from_utf8_lossy(name)).join(", ");
+            Err(format!("there is no placeholder {unknown}, only {known}"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// The first of `text` that looks like a placeholder: letters, digits and single `_` between two `__`.
+fn placeholder(text: &str) -> Option<&str> {
+    let marks: Vec<usize> = text.match_indices("__").map(|(at, _)| at).collect();
+    let named = |pair: &&[usize]| {
+        let name = &text[pair[0] + 2..pair[1]];
+        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    };
+    marks.windows(2).find(named).map(|pair| &text[pair[0]..pair[1] + 2])
+}
+
+/// Bytes of the largest request of `words`, with keys and values of so many bytes.
+pub fn largest(words: &[Vec<u8>], key: usize, value: usize) -> usize {
+    let bytes = |part: Part| match part {
+        Part::Text(text) => text.len(),
+        Part::Filled(Filling::Key) => key,
+        Part::Filled(Filling::Data) => value,
+        Part::Filled(_) => DIGITS + 2,
+    };
+    words.iter().flat_map(|word| parts(word)).map(bytes).fold(0, usize::saturating_add)
+}
+
 /// A word as text and placeholders.
 fn parts(word: &[u8]) -> Vec<Part> {
     let mut parts = Vec::new();
@@ -360,6 +396,29 @@ mod tests {
             assert!(words[2].starts_with('<') && words[2].ends_with('>'));
         }
         assert_eq!(rest, "");
+    }
+
+    #[test]
+    fn what_looks_like_a_placeholder_must_be_one() {
+        for word in [
+            "__key__",
+            "a__key____data__",
+            "k:{__key__}",
+            "__index",
+            "a__b",
+            "__",
+            "____",
+            "__a b__",
+            "x__:__",
+        ] {
+            assert_eq!(check(word.as_bytes()), Ok(()), "{word}");
+        }
+        for (word, unknown) in
+            [("__keys__", "__keys__"), ("a:__key__:__Nope_1__", "__Nope_1__"), ("__KEY__", "__KEY__")]
+        {
+            let problem = check(word.as_bytes()).expect_err(word);
+            assert!(problem.contains(unknown) && problem.contains("__rand_int__"), "{problem}");
+        }
     }
 
     #[test]

@@ -27,7 +27,7 @@ impl Sizes {
         }
     }
 
-    fn largest(&self) -> usize {
+    pub fn largest(&self) -> usize {
         match self {
             Self::Fixed(size) | Self::Range(_, size) => *size,
             Self::Weighted(list) => list.iter().map(|&(size, _)| size).max().unwrap_or(0),

@@ -203,14 +203,21 @@ impl Cluster {
         cluster
     }
 
-    /// Makes the fourth node a replica of the first.
-    pub fn attach_replica(&self) {
-        let [first, _, _, replica] = self.nodes.as_slice() else { panic!("a cluster of four") };
-        replica.call(&format!("CLUSTER REPLICATE {}", id(first)));
+    /// Makes the node three behind the `primary`-th its replica.
+    pub fn attach_replica(&self, primary: usize) {
+        let (first, replica) = (&self.nodes[0], &self.nodes[primary + 3]);
+        let primary = &self.nodes[primary];
+        replica.call(&format!("CLUSTER REPLICATE {}", id(primary)));
         until("the replica has its data and is known", || {
             replica.info("master_sync_in_progress") == 0
                 && replica.call("ROLE").list().and_then(|role| role[3].text()) == Some("connected")
-                && first.client().slots().expect("a map").shards()[0].replicas.len() == 1
+                && first
+                    .client()
+                    .slots()
+                    .expect("a map")
+                    .shards()
+                    .iter()
+                    .any(|shard| shard.primary == primary.address() && shard.replicas == [replica.address()])
         });
     }
 

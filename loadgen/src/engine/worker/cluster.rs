@@ -18,7 +18,7 @@ use super::{
         recorder::{Recorder, SECOND, Stamps},
         work::{Due, Work},
     },
-    Worker,
+    AT_ONCE, Worker,
 };
 use crate::link::{
     Address, Dialer, Fault, Peer, ReadFrom, Role,
@@ -58,6 +58,8 @@ struct Owners {
     writer: usize,
     readers: Vec<usize>,
     turn: usize,
+    /// Reads were to go to replicas only, and there is none any more.
+    stray: bool,
 }
 
 type Fetched = Result<(SlotMap, Vec<Peer>), Fault>;
@@ -79,6 +81,8 @@ pub struct Cluster {
     refreshed: u64,
     /// Who is to be asked for the map.
     outdated: Option<Address>,
+    /// Reads that went to a primary for want of the replica they were meant for.
+    strayed: u64,
 }
 
 impl Cluster {
@@ -101,6 +105,7 @@ impl Cluster {
             refresh: None,
             refreshed: 0,
             outdated: None,
+            strayed: 0,
         };
         cluster.assign();
         cluster
@@ -129,10 +134,11 @@ impl Cluster {
             if read_from != ReadFrom::No {
                 readers.extend(shard.replicas.iter().filter_map(|replica| self.find(replica, Role::Replica)));
             }
-            if read_from != ReadFrom::Yes || readers.is_empty() {
+            let stray = read_from == ReadFrom::Yes && readers.is_empty();
+            if stray || read_from != ReadFrom::Yes {
                 readers.push(writer);
             }
-            Owners { writer, readers, turn: 0 }
+            Owners { writer, readers, turn: 0, stray }
         });
         self.owners = owners.collect();
     }
@@ -149,6 +155,7 @@ impl Cluster {
         if !route.reads {
             return owners.writer;
         }
+        self.strayed += u64::from(owners.stray);
         owners.turn = (owners.turn + 1) % owners.readers.len();
         owners.readers[owners.turn]
     }
@@ -195,7 +202,13 @@ impl Cluster {
                 sent = true;
             }
         }
-        while let Some((node, staged)) = self.held.take().or_else(|| self.draw(worker, work, recorder, now)) {
+        for turn in 0.. {
+            if turn == AT_ONCE {
+                worker.hurried = true;
+                break;
+            }
+            let next = self.held.take().or_else(|| self.draw(worker, work, recorder, now));
+            let Some((node, staged)) = next else { break };
             if self.nodes[node].stage.is_empty()
                 && let Some(index) = self.room(node, worker, work)
             {
@@ -338,6 +351,10 @@ impl Cluster {
                 self.nodes[owner].stage.push_back(staged);
             }
         }
+    }
+
+    pub fn strayed(&self) -> u64 {
+        self.strayed
     }
 
     /// Everything that was never sent, or sent on and never answered, as it stands at the end.
