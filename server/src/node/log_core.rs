@@ -307,6 +307,9 @@ impl LogCore {
                 Mail::CutHolds(cut, keys) => {
                     if let Some(snapshot) = self.snapshot.as_mut().filter(|one| one.number.get() == cut) {
                         snapshot.holds(keys);
+                        // The shards that have not made it yet are locked until they have.
+                        let starter = snapshot.starter.take();
+                        self.answer(starter, Ok(STARTED));
                     }
                 }
                 Mail::Loaded(outcome) => {
@@ -413,7 +416,6 @@ impl LogCore {
             snapshot.is_cut = true;
             snapshot.purpose
         });
-        let starter = self.snapshot.as_mut().filter(|one| one.is_cut).and_then(|one| one.starter.take());
         let at = cut.map_or(0, |(_, at)| at);
         if purpose == Some(Purpose::Sync) {
             let start = self.merger.at() - self.stream.len() as u64;
@@ -446,9 +448,6 @@ impl LogCore {
         }
         if number.is_some() && number == self.swap_cut {
             self.swap_cut = None;
-        }
-        if starter.is_some() {
-            self.answer(starter, Ok(STARTED));
         }
     }
 

@@ -67,9 +67,7 @@ impl LogCore {
         self.publish();
         // INFO knows of it when the answer comes.
         match &mut self.snapshot {
-            Some(snapshot)
-                if answer == Ok(STARTED) && snapshot.purpose == Purpose::Save && !snapshot.is_cut =>
-            {
+            Some(snapshot) if answer == Ok(STARTED) && snapshot.purpose == Purpose::Save => {
                 snapshot.starter = asker
             }
             _ => self.answer(asker, answer),
