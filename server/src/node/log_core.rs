@@ -376,6 +376,7 @@ impl LogCore {
             }
         }
         self.journal_fault = None;
+        self.facts.last_write_failed = false;
         self.journal.take().map(|journal| journal.manifest().clone())
     }
 
